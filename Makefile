@@ -1,0 +1,46 @@
+# `make quickstart` and `make test` each do all the set-up they need and then the work.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check bench constraints clean
+
+help:
+	@echo "make quickstart   install, then train, compress, audit and gate a small model"
+	@echo "make test         install with what tests need, then run them"
+	@echo "make check        format, lint, types, import fences, tests, doctests, wheel"
+	@echo "make bench        measure speed and memory side by side; prints JSON"
+	@echo "make clean        remove the virtual environment and .assay"
+
+# torch comes first and alone, so that nothing else picks its build.
+$(VENV)/.run: pyproject.toml infra/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c infra/constraints.txt torch
+	$(PIP) install -q -c infra/constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) install -q -c infra/constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.run
+	$(BIN)/assay run infra/runs/quickstart.yaml
+
+test: $(VENV)/.dev
+	infra/browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	infra/browser
+	PATH="$(abspath $(BIN)):$$PATH" infra/check
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench
+
+constraints: $(VENV)/.dev
+	$(PIP) freeze --exclude-editable | grep -v ' @ ' | sed 's/+cpu$$//' > infra/constraints.txt
+
+clean:
+	rm -rf $(VENV) .assay
