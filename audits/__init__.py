@@ -1,0 +1,1 @@
+"""Audits: pure measurements of a language model, and the vocabulary everyone shares."""

@@ -1,0 +1,70 @@
+"""The contract every audit keeps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from audits.estimand import Declared
+from audits.model import Example, LanguageModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What else an audit may be handed; passed in by the shell, never looked up.
+
+    `exposures` says how often the statement behind an example stood in the packed training
+    stream (counted there, all epochs); it is empty where no stream is at hand. `references`
+    are other models by role (`untrained`, `reference`, …).
+    """
+
+    exposures: Mapping[str, int] = field(default_factory=dict)
+    references: Mapping[str, LanguageModel] = field(default_factory=dict)
+
+
+class Audit(Protocol):
+    """Frozen settings with a short, pure protocol.
+
+    Equal settings, model, examples, tools and seed give equal records. An audit reads no
+    files, keeps no state, and opens no network connection.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Name of the audit in run files."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised when the code changes what is measured; part of every basis."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """The named set of a dataset whose rows `examples` reads (`facts`, `crows_pairs`)."""
+        ...
+
+    def declares(self) -> tuple[Declared, ...]:
+        """The measures this audit will give, known before anything runs."""
+        ...
+
+    def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
+        """Make examples from rows of the audit's data format; ids are stable and unique."""
+        ...
+
+    def run(
+        self,
+        model: LanguageModel,
+        examples: Sequence[Example],
+        tools: Tools,
+        *,
+        seed: int,
+    ) -> "pd.DataFrame":
+        """Put the examples to the model; at least one record per example, always.
+
+        The frame comes from `audits.evidence.records_frame`: an example that could not be
+        scored has a reason in `why`.
+        """
+        ...

@@ -1,0 +1,151 @@
+"""Which answer does the model prefer among all a closed world allows, and how surely?
+
+The answers to a question are enumerated, so probabilities, entropy and the mass outside
+the candidates are exact: nothing is sampled and no text is parsed. Both audits of facts,
+`closed_world` and `calibration`, read their rows and score their candidates here.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from audits import rows as reading
+from audits.errors import AuditError
+from audits.model import Example, LanguageModel, Score
+
+STRATA = ("K", "U_ent", "U_rel", "U_none")
+"""Known; unknown since the entity, its relation, or such a relation was never stated."""
+FORMS = ("seen", "held", "reversed")
+SPLITS = ("calibration", "test")
+PREVALENCES = {"10": 0.1, "30": 0.3, "50": 0.5}
+"""Shares of unanswerable questions at which rates are declared, by their name."""
+
+
+def examples(kind: str, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
+    """Examples from rows of the set `facts`; the last choice is the word for not knowing.
+
+    Raises:
+        AuditError: a row lacks something, or the object of a known fact is no candidate.
+    """
+    return reading.unique(kind, [_example(row) for row in rows])
+
+
+def records(
+    kind: str, model: LanguageModel, asked: Sequence[Example]
+) -> list[dict[str, object]]:
+    """One record per example: what is known of it, and what the model preferred.
+
+    A candidate is continued with its full stop, so that no name is a prefix of another.
+    `confidence` is the probability of the best candidate, normalised over the candidates
+    and the word for not knowing; `entropy` (nats) is of the same distribution; `residual`
+    is the probability of saying none of them. `correct` is always 0 where the answer is
+    unknown. `scope` is `test` or `calibration`, or `reversed` for reversed questions,
+    which are reported and never mixed with the others. `weight_30` weighs known and
+    unknown rows of a scope so that 30 % of the questions are unanswerable.
+    """
+    requests = [(e.prompt, f" {choice}.") for e in asked for choice in e.choices]
+    scores = reading.ask(kind, model, requests)
+    majority = _majority(asked)
+    mix = Counter((_scope(e), e.strata["stratum"] == "K") for e in asked)
+    found: list[dict[str, object]] = []
+    start = 0
+    for example in asked:
+        mine = scores[start : start + len(example.choices)]
+        start += len(mine)
+        record = _known(example, mix)
+        why = reading.unusable(mine) or _overfull(mine)
+        record |= {"why": why} if why else _preferred(example, mine, majority)
+        found.append(record)
+    return found
+
+
+def _example(row: Mapping[str, object]) -> Example:
+    candidates, abstain = reading.texts(row, "candidates"), reading.filled(row, "abstain")
+    stratum = reading.one_of(row, "stratum", STRATA)
+    target = reading.text(row, "object")
+    name = reading.filled(row, "id")
+    if abstain in candidates:
+        raise AuditError(f"row {name!r}: {abstain!r} is a candidate and the word to abstain")
+    if stratum == "K" and target not in candidates:
+        raise AuditError(f"row {name!r}: the object {target!r} is not among its candidates")
+    return Example(
+        id=name,
+        prompt=reading.filled(row, "prompt"),
+        choices=(*candidates, abstain),
+        target=target if stratum == "K" else "",
+        cluster=reading.filled(row, "entity"),
+        group=reading.filled(row, "relation"),
+        strata={
+            "fact": reading.filled(row, "fact"),
+            "stratum": stratum,
+            "form": reading.one_of(row, "form", FORMS),
+            "split": reading.one_of(row, "split", SPLITS),
+            "type": reading.filled(row, "type"),
+        },
+        facts={"copies": reading.number(row, "copies")},
+    )
+
+
+def _scope(example: Example) -> str:
+    if example.strata["form"] == "reversed":
+        return f"reversed_{example.strata['split']}"
+    return example.strata["split"]
+
+
+def _known(example: Example, mix: Mapping[tuple[str, bool], int]) -> dict[str, object]:
+    """What does not depend on the model: kept for invalid records too."""
+    scope, known = _scope(example), example.strata["stratum"] == "K"
+    record: dict[str, object] = {
+        "example": example.id,
+        "cluster": example.cluster,
+        "group": example.group,
+        "why": "",
+        "scope": scope,
+        "answerable": "yes" if known else "no",
+    }
+    for name, share in PREVALENCES.items():
+        record[f"weight_{name}"] = (1 - share if known else share) / mix[scope, known]
+    return record | dict(example.strata) | dict(example.facts)
+
+
+def _majority(asked: Sequence[Example]) -> dict[tuple[str, str], str]:
+    """The object that most known facts of a relation have: the best answer without looking."""
+    counted: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for e in asked:
+        if e.target:
+            counted[_scope(e), e.group][e.target] += 1
+    return {place: min(found, key=lambda o: (-found[o], o)) for place, found in counted.items()}
+
+
+def _preferred(
+    example: Example, scores: Sequence[Score], majority: Mapping[tuple[str, str], str]
+) -> dict[str, object]:
+    logs = np.array([s.logprob for s in scores])
+    mass = np.exp(logs)
+    share = np.exp(logs - logs.max())
+    share /= share.sum()
+    best = int(share[:-1].argmax())
+    positive = share[share > 0]
+    record: dict[str, object] = {
+        "best": example.choices[best],
+        "confidence": float(share[best]),
+        "correct": float(example.choices[best] == example.target),
+        "silent": float(share[-1] >= share[best]),
+        "residual": float(max(0.0, 1 - mass.sum())),
+        "entropy": float(max(0.0, -(positive * np.log(positive)).sum())),
+    }
+    if example.target:
+        at = example.choices.index(example.target)
+        rivals = np.delete(logs[:-1], at)
+        beaten = (rivals < logs[at]) + (rivals == logs[at]) / 2
+        blind = majority[_scope(example), example.group] == example.target
+        record["discrimination"] = float(beaten.mean()) if len(rivals) else 1.0
+        record["above_prior"] = float(example.choices[best] == example.target) - blind
+    return record
+
+
+def _overfull(scores: Sequence[Score]) -> str:
+    """Different complete answers cannot have more than all of the probability."""
+    mass = float(np.exp([s.logprob for s in scores]).sum())
+    return f"its candidates have a probability of {mass:.4f} in all" if mass > 1.001 else ""

@@ -1,0 +1,17 @@
+"""Every audit a run file can name. Adding one is an import and a member here."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from audits.association import Association
+from audits.calibration import Calibration
+from audits.closed_world import ClosedWorld
+from audits.crows_pairs import CrowsPairs
+from audits.exposure import CanaryExposure
+from audits.plugin import Plugin
+
+AnyAudit = Annotated[
+    Association | Calibration | CanaryExposure | ClosedWorld | CrowsPairs | Plugin,
+    Field(discriminator="kind"),
+]

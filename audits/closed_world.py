@@ -1,0 +1,142 @@
+"""Does the model know what it was taught, and say so when it was not?"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from audits import candidates
+from audits.audit import Tools
+from audits.errors import AuditError
+from audits.estimand import Declared
+from audits.evidence import records_frame
+from audits.model import Example, LanguageModel
+from audits.settings import AuditSettings
+from audits.world_measures import BINS, measures
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KNOWN_FROM = 17
+"""From so many exposures on a fact should be known."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ClosedWorld(AuditSettings):
+    """Recall of stated facts, and answers where there is nothing to know.
+
+    The model answers with its most probable candidate unless the word for not knowing is
+    at least as probable or its confidence lies below a threshold. The threshold is fixed
+    on the calibration split, whose entities are others: the smallest one at which at most
+    `target` of the answers are hallucinated when a share `prevalence` of the questions is
+    unanswerable; or it is given as `threshold`.
+
+    Measures rest on the test split and on the `seen` and `held` forms; reversed questions
+    are reported beside them. `recall/known` is of facts with 17 exposures or more in a
+    template training stated them in; `recall/known_held` is of the same facts in their
+    relation's held-out template.
+    """
+
+    kind: Literal["closed_world"] = "closed_world"
+    version: ClassVar[int] = 1
+    source: str = "facts"
+    target: Share = 0.05
+    prevalence: Share = 0.3
+    threshold: Share | None = None
+    confident: Share = 0.9
+
+    def declares(self) -> tuple[Declared, ...]:
+        """Recall, hallucination, abstention, confidence, and what stands behind them."""
+        return measures(self.confident)
+
+    def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
+        """One example per row of `facts`; clusters are entities."""
+        return candidates.examples(self.kind, rows)
+
+    def run(
+        self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
+    ) -> "pd.DataFrame":
+        """Score every candidate of every example; nothing is sampled.
+
+        `tools.exposures` counts by example id or fact id; where it counts anything, a fact
+        it does not name was never seen. Without it, exposure is the row's `copies`.
+        """
+        found = candidates.records(self.kind, model, examples)
+        threshold = self._threshold(found)
+        for record in found:
+            _place(record, tools.exposures)
+            if record["why"] == "":
+                self._judge(record, threshold)
+        return records_frame(found)
+
+    def _judge(self, record: dict[str, object], threshold: float) -> None:
+        confidence, correct = float(str(record["confidence"])), record["correct"] == 1
+        known = record["answerable"] == "yes"
+        answered = record["silent"] == 0 and confidence >= threshold
+        record |= {
+            "threshold": threshold,
+            "answered": float(answered),
+            "abstained": float(not answered),
+            "recalled": float(answered and correct),
+            "wrong": float(answered and not correct),
+            "confident_wrong": float(confidence >= self.confident and not correct),
+            "hit": float(known and correct),
+        }
+
+    def _threshold(self, found: Sequence[Mapping[str, object]]) -> float:
+        if self.threshold is not None:
+            return self.threshold
+        usable = [r for r in found if r["scope"] == "calibration" and r["why"] == ""]
+        known = np.array([r["answerable"] == "yes" for r in usable], dtype=bool)
+        if known.all() or not known.any():
+            raise AuditError(
+                f"{self.title}: the calibration split needs known and unknown facts to choose"
+                f" a threshold on; it has {int(known.sum())} and {int((~known).sum())}, so"
+                " give `threshold` or other rows"
+            )
+        share = self.prevalence
+        weight = np.where(known, (1 - share) / known.sum(), share / (~known).sum())
+        weight *= np.array([r["silent"] == 0 for r in usable])
+        wrong = weight * np.array([r["correct"] == 0 for r in usable])
+        confidence = np.array([r["confidence"] for r in usable], dtype=np.float64)
+        return smallest_threshold(confidence, weight, wrong, self.target)
+
+
+def smallest_threshold(
+    confidence: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    answered: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    wrong: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    target: float,
+) -> float:
+    """Smallest confidence from which on at most `target` of the answered weight is wrong.
+
+    Where no confidence will do, the next number above the largest: abstain always.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    last = np.flatnonzero(np.diff(ordered, append=-np.inf) < 0)
+    total, bad = np.cumsum(answered[order])[last], np.cumsum(wrong[order])[last]
+    met = np.flatnonzero(bad <= target * total + 1e-12)
+    if len(met):
+        return float(ordered[last[met[-1]]])
+    return float(np.nextafter(ordered[0], 2.0))
+
+
+def bin_of(exposure: float) -> str:
+    """Name of the bin an exposure falls in; `0` where the fact was never seen."""
+    if exposure < 1:
+        return "0"
+    return next(name for name, end in BINS.items() if end is None or exposure <= end)
+
+
+def _place(record: dict[str, object], exposures: Mapping[str, int]) -> None:
+    copies = float(str(record.pop("copies")))
+    if exposures:
+        copies = exposures.get(str(record["example"]), exposures.get(str(record["fact"]), 0))
+    often = record["answerable"] == "yes" and copies >= KNOWN_FROM
+    record |= {
+        "exposure": float(copies),
+        "bin": bin_of(copies),
+        "often": "yes" if often else "no",
+    }

@@ -1,0 +1,114 @@
+"""What a measure is computed from: declarations that are data, so a stranger can recompute.
+
+An audit declares its measures before it runs. Each declaration names the record columns
+and the statistic; the numbers follow from stored records alone, at any confidence level
+and paired with any other model's records of the same examples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from audits.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its two-sided interval; `se` is 0 where exact or where nothing varied."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+    method: str
+    se: float
+
+
+class Ratio(Settings):
+    """Sum of `value` over sum of `over` (empty: the number of rows).
+
+    A mean, a rate within a stratum, or a weighted rate: everything whose two sums run over
+    examples. `weight` multiplies both sums (empty: 1), for a rate at a declared mix of
+    strata; rows that add nothing to `over` still say how much one event could weigh.
+    `proportion` says that 0 <= value <= over in every row, which allows score intervals
+    that stay honest near 0 and 1.
+    """
+
+    kind: Literal["ratio"] = "ratio"
+    value: str
+    over: str = ""
+    weight: str = ""
+    proportion: bool = True
+
+
+class Exact(Settings):
+    """The single value of a column, known without sampling (a file's size)."""
+
+    kind: Literal["exact"] = "exact"
+    value: str
+
+
+class Auroc(Settings):
+    """Probability that a row with label 1 scores above one with label 0; ties count half."""
+
+    kind: Literal["auroc"] = "auroc"
+    score: str
+    label: str
+
+
+class CalibrationError(Settings):
+    """Expected calibration error in equal-width bins (lo, hi], minus its own null.
+
+    The null is the mean error of outcomes redrawn from the stated confidences:
+    a perfectly calibrated model has an excess of 0 at every sample size.
+    """
+
+    kind: Literal["calibration_error"] = "calibration_error"
+    confidence: str
+    correct: str
+    bins: Annotated[int, Field(ge=2)] = 15
+
+
+class Spread(Settings):
+    """Largest minus smallest mean of `value` between the groups of a column."""
+
+    kind: Literal["spread"] = "spread"
+    value: str
+    by: str = "group"
+
+
+Estimand = Annotated[
+    Ratio | Exact | Auroc | CalibrationError | Spread, Field(discriminator="kind")
+]
+
+
+class Declared(Settings):
+    """A measure an audit promises: its name below the audit's, direction, unit, statistic."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.+-]+)*$")]
+    better: Better
+    about: str
+    unit: str = "share"
+    of: Estimand
+    where: Mapping[str, str] = {}
+    """Only rows whose columns hold exactly these values count."""
+
+    def estimate(self, frame: "pd.DataFrame", *, level: float) -> Estimate:
+        """Two-sided interval at `level`; MeasureError where there is nothing to measure."""
+        from audits import stats
+
+        return stats.estimate(self, frame, level=level)
+
+    def difference(self, new: "pd.DataFrame", old: "pd.DataFrame", *, level: float) -> Estimate:
+        """Paired difference new minus old on the same examples, two-sided at `level`."""
+        from audits import stats
+
+        return stats.difference(self, new, old, level=level)

@@ -1,0 +1,98 @@
+"""Reading the rows of an audit's data format: the right key and type, or who lacks it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from audits.errors import AuditError
+from audits.model import Example, LanguageModel, Score
+
+Row = Mapping[str, object]
+
+
+def text(row: Row, key: str) -> str:
+    """The string under `key`; AuditError names the row and what it holds instead."""
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise AuditError(f"{_place(row)}: {key} must be a string, not {value!r}")
+    return value
+
+
+def filled(row: Row, key: str) -> str:
+    """A string that is not empty."""
+    if not (value := text(row, key)):
+        raise AuditError(f"{_place(row)}: {key} is empty")
+    return value
+
+
+def number(row: Row, key: str) -> float:
+    """The finite number under `key`; true and false are none."""
+    value = row.get(key)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+    ):
+        raise AuditError(f"{_place(row)}: {key} must be a number, not {value!r}")
+    return float(value)
+
+
+def share(row: Row, key: str) -> float:
+    """A number between 0 and 1."""
+    if not 0 <= (value := number(row, key)) <= 1:
+        raise AuditError(f"{_place(row)}: {key} must lie in [0, 1], not {value!r}")
+    return value
+
+
+def texts(row: Row, key: str) -> tuple[str, ...]:
+    """The list of different strings under `key`."""
+    value = row.get(key)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise AuditError(f"{_place(row)}: {key} must be a list of strings, not {value!r}")
+    found = tuple(v for v in value if isinstance(v, str) and v)
+    if len(set(found)) != len(value):
+        raise AuditError(f"{_place(row)}: {key} must hold different, non-empty strings")
+    return found
+
+
+def one_of(row: Row, key: str, known: tuple[str, ...]) -> str:
+    """A string out of a closed set."""
+    if (value := text(row, key)) not in known:
+        raise AuditError(f"{_place(row)}: {key} is {value!r}, not one of {', '.join(known)}")
+    return value
+
+
+def unique(kind: str, found: Sequence[Example]) -> tuple[Example, ...]:
+    """The examples, where there are any and no id stands twice."""
+    if not found:
+        raise AuditError(f"{kind}: no examples; its set has no rows")
+    seen: set[str] = set()
+    for example in found:
+        if example.id in seen:
+            raise AuditError(f"{kind}: example {example.id!r} stands twice in its set")
+        seen.add(example.id)
+    return tuple(found)
+
+
+def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) -> list[Score]:
+    """Score all requests at once; AuditError where the model answers another number."""
+    if not requests:
+        raise AuditError(f"{kind}: no examples")
+    scores = model.score(requests)
+    if len(scores) != len(requests):
+        raise AuditError(f"{kind}: {len(scores)} scores for {len(requests)} requests")
+    return scores
+
+
+def unusable(scores: Sequence[Score]) -> str:
+    """Why these scores are no evidence; empty where they are."""
+    if not all(math.isfinite(s.logprob) for s in scores):
+        return "a log-probability is not finite"
+    if any(s.logprob > 1e-3 for s in scores):
+        return "a log-probability is above 0"
+    if not all(s.boundary_stable for s in scores):
+        return "the context's tokens change when continued"
+    return ""
+
+
+def _place(row: Row) -> str:
+    return f"row {row.get('id', row.get('', '?'))!r}"

@@ -1,0 +1,42 @@
+"""The base of everything a run file can configure, and its fingerprint."""
+
+import hashlib
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A frozen, closed, strictly typed set of settings.
+
+    Unknown keys are errors, "0.5" is not a number, NaN is not a setting, and nothing
+    changes after construction.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @property
+    def identity(self) -> str:
+        """Identity of the settings: equal settings, equal digests."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class AuditSettings(Settings):
+    """The base of every audit: what its part is called in a run.
+
+    The name is the first segment of each measure (`world/recall/known`). It says nothing
+    about what is measured, so equal audits under two names have one identity.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = ""
+    """Name of the part; empty stands for the audit's kind."""
+
+    @property
+    def title(self) -> str:
+        """The name, or the kind where no name was given."""
+        return self.name or str(getattr(self, "kind", ""))
+
+    @property
+    def identity(self) -> str:
+        """Identity of what is measured: the settings without the name."""
+        return hashlib.sha256(self.model_dump_json(exclude={"name"}).encode()).hexdigest()

@@ -1,0 +1,121 @@
+"""From a declaration and records to a number with an interval, alone or paired.
+
+The two functions a gate needs are `estimate` and `difference`; `needs_n` says what would
+settle an open question. Records in any order give the same numbers.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from audits.errors import MeasureError
+from audits.estimand import Better, Declared, Estimate, Exact, Ratio
+from audits.intervals import (
+    clopper_pearson,
+    cluster_se,
+    holm,
+    normal_quantile,
+    tango,
+    wilson,
+)
+from audits.ratios import ratio, ratio_difference
+from audits.redrawn import redrawn, redrawn_difference
+from audits.sample import borrow, complete, numbers, same_examples, select, sums
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "clopper_pearson",
+    "cluster_se",
+    "difference",
+    "estimate",
+    "holm",
+    "needs_n",
+    "tango",
+    "wilson",
+]
+
+
+def estimate(
+    declared: Declared, frame: "pd.DataFrame", *, level: float, optimistic: bool = False
+) -> Estimate:
+    """The measure on these records, with its two-sided interval.
+
+    Up to 2 % of the records may be invalid; a proportion counts them in the direction that
+    is worst for the model, and nothing else has a worst case. With `optimistic` they count
+    at their best: a FAIL is only sure where even that fails.
+
+    Raises:
+        MeasureError: no rows, a missing column, too many invalid rows, values that are not
+            finite, fewer than two clusters, or nothing that varies on an unknown scale.
+    """
+    if isinstance(declared.of, Ratio):
+        counted = sums(declared, declared.of, frame, worst=not optimistic).counted()
+        return ratio(declared, declared.of, counted, level)
+    rows = complete(declared, select(declared, frame))
+    if isinstance(declared.of, Exact):
+        value = _single(declared, rows)
+        return Estimate(value, value, value, 1, 1, "exact", 0.0)
+    return redrawn(declared, rows, level)
+
+
+def difference(
+    declared: Declared,
+    new: "pd.DataFrame",
+    old: "pd.DataFrame",
+    *,
+    level: float,
+    optimistic: bool = False,
+) -> Estimate:
+    """New minus old on the same examples, with a paired two-sided interval.
+
+    Invalid records of a proportion count as worst for the new model and best for the old
+    one, or the other way round with `optimistic`.
+
+    Raises:
+        MeasureError: as `estimate`, or the two do not hold the same examples.
+    """
+    new, old = borrow(declared, new, old), borrow(declared, old, new)
+    if isinstance(declared.of, Ratio):
+        ours = sums(declared, declared.of, new, worst=not optimistic)
+        theirs = sums(declared, declared.of, old, worst=optimistic)
+        return ratio_difference(declared, declared.of, ours, theirs, level)
+    rows = complete(declared, select(declared, new)), complete(declared, select(declared, old))
+    same_examples(declared, *(r["example"].to_numpy(dtype=str) for r in rows))
+    if isinstance(declared.of, Exact):
+        change = _single(declared, rows[0]) - _single(declared, rows[1])
+        return Estimate(change, change, change, 1, 1, "exact", 0.0)
+    return redrawn_difference(declared, *rows, level)
+
+
+def needs_n(
+    estimate: Estimate, bound: float, *, alpha: float, power: float, better: Better
+) -> int | None:
+    """How many rows would let a one-sided limit at `alpha` meet `bound` with this `power`.
+
+    Taken at the current estimate, variance and clustering; for a difference, `bound` is the
+    margin with its sign. None where no number will do: the estimate itself does not meet
+    the bound. Where nothing varied, the interval shrinks with n and not with its root, and
+    a rate of 0 (or 1) needs ln(alpha) / ln(1 - bound) trials.
+    """
+    gap = bound - estimate.value if better == "lower" else estimate.value - bound
+    if estimate.low == estimate.high:
+        return estimate.n if gap >= 0 else None
+    if gap <= 0:
+        return None
+    if estimate.se == 0:
+        half = max(estimate.high - estimate.value, estimate.value - estimate.low)
+        needed = estimate.n * half / gap
+        if estimate.value in (0.0, 1.0) and 0 < gap < 1:
+            trials = math.log(alpha) / math.log1p(-gap)
+            needed = max(needed, trials * estimate.n / estimate.clusters)
+        return math.ceil(needed)
+    quantiles = normal_quantile(1 - 2 * alpha) + normal_quantile(2 * power - 1)
+    return math.ceil(estimate.n * (quantiles * estimate.se / gap) ** 2)
+
+
+def _single(declared: Declared, rows: "pd.DataFrame") -> float:
+    assert isinstance(declared.of, Exact)
+    if len(rows) != 1:
+        raise MeasureError(f"{declared.name}: an exact value is one record, not {len(rows)}")
+    return float(numbers(declared, rows, declared.of.value)[0])

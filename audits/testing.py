@@ -1,0 +1,138 @@
+"""The fake model, and the checks every audit must pass: ours and plug-ins' alike."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from audits.audit import Audit, Tools
+from audits.estimand import Declared
+from audits.evidence import KEYS, Part
+from audits.model import Example, LanguageModel, Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Slash-separated segments that MLflow takes as a metric name.
+GRAMMAR = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.-]+)*")
+DROPPED = 5
+
+
+class FakeModel:
+    """A model that is two plain functions; tokens are words."""
+
+    def __init__(
+        self,
+        score: Callable[[str, str], float] = lambda context, text: -float(len(text)),
+        answer: Callable[[str], str] = lambda prompt: prompt,
+        digest: str = "fake",
+    ) -> None:
+        self._score, self._answer, self._digest = score, answer, digest
+
+    @property
+    def digest(self) -> str:
+        """Whatever it was made with."""
+        return self._digest
+
+    def score(
+        self, requests: Sequence[tuple[str, str]], *, per_token: bool = False
+    ) -> list[Score]:
+        """Score every pair with the given function; words share it equally."""
+        return [self._scored(context, text, per_token) for context, text in requests]
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        seed: int,
+        temperature: float = 0.0,
+        n: int = 1,
+        stop: Sequence[str] = (),
+    ) -> list[list[str]]:
+        """Answer every prompt with the given function, `n` times the same."""
+        return [[_until(self._answer(prompt), stop)] * n for prompt in prompts]
+
+    def _scored(self, context: str, text: str, per_token: bool) -> Score:
+        logprob, words = self._score(context, text), max(1, len(text.split()))
+        each = (logprob / words,) * words if per_token else ()
+        return Score(logprob, words, max(1, len(text.encode())), greedy=False, tokens=each)
+
+
+def check_audit(
+    audit: Audit,
+    model: LanguageModel,
+    rows: Sequence[Mapping[str, object]],
+    tools: Tools | None = None,
+) -> Part:
+    """Assert that `audit` keeps the contract of `audits.audit.Audit` on these rows.
+
+    Equal questions give equal records, in whatever order they are asked; every example has
+    a record; every declared measure is there or absent for a reason; its name follows the
+    grammar; and losing a record makes no measure better.
+
+    Returns:
+        The part, for further looks.
+    """
+    tools = tools or Tools()
+    examples = audit.examples(rows)
+    declared = audit.declares()
+    _check_declarations(declared)
+    assert examples == audit.examples(rows), "same rows, different examples"
+    frame = audit.run(model, examples, tools, seed=0)
+    assert frame.equals(audit.run(model, examples, tools, seed=0)), "not deterministic"
+    assert tuple(frame.columns[: len(KEYS)]) == KEYS, f"records begin with {KEYS}"
+    assert set(frame["example"]) == {e.id for e in examples}, "a record for every example"
+    part = _part(audit, examples, frame)
+    measures, absent = part.measures()
+    assert measures, f"nothing could be measured: {absent}"
+    assert len(measures) + len(absent) == len(declared), "every measure is there or absent"
+    assert all(absent.values()), "absence has a reason"
+    turned = _part(audit, examples, audit.run(model, examples[::-1], tools, seed=0))
+    assert turned.measures() == part.measures(), "the order of examples changes a measure"
+    _check_losses(part)
+    return part
+
+
+def _check_declarations(declared: Sequence[Declared]) -> None:
+    names = [d.name for d in declared]
+    assert names, "an audit that declares nothing"
+    assert len(set(names)) == len(names), "a measure is declared twice"
+    assert all(GRAMMAR.fullmatch(name) for name in names), "a name that MLflow refuses"
+    assert all(d.about and d.unit for d in declared), "a measure that says not what it is"
+    for each in declared:
+        assert Declared.model_validate_json(each.model_dump_json()) == each, "not data"
+
+
+def _check_losses(part: Part) -> None:
+    """Where a record is lost, each measure is absent or no better than before."""
+    better = {part.full_name(d): d.better for d in part.declared}
+    before = {m.name: m.value for m in part.measures()[0]}
+    step = max(1, len(part.records) // DROPPED)
+    for at in range(0, len(part.records), step):
+        kept = part.records.drop(index=part.records.index[at])
+        for after in _replace(part, kept).measures()[0]:
+            if after.name not in before:
+                continue
+            gain = after.value - before[after.name]
+            gain = gain if better[after.name] == "higher" else -gain
+            assert gain <= 1e-9, f"losing record {at} improves {after.name} by {gain}"
+
+
+def _part(audit: Audit, examples: Sequence[Example], frame: "pd.DataFrame") -> Part:
+    return Part(
+        name=audit.kind,
+        kind=audit.kind,
+        declared=audit.declares(),
+        expected=tuple(e.id for e in examples),
+        records=frame,
+        basis="test",
+    )
+
+
+def _replace(part: Part, records: "pd.DataFrame") -> Part:
+    return Part(part.name, part.kind, part.declared, part.expected, records, part.basis)
+
+
+def _until(text: str, stop: Sequence[str]) -> str:
+    ends = [at for s in stop if (at := text.find(s)) >= 0]
+    return text[: min(ends, default=len(text))]

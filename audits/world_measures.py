@@ -1,0 +1,175 @@
+"""What the closed-world audit measures, as declarations over its records."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from audits.candidates import PREVALENCES, STRATA
+from audits.estimand import Auroc, Declared, Ratio
+
+BINS = {"1": 1, "2-4": 4, "5-16": 16, "17-64": 64, "65-up": None}
+"""Exposures by the name of their bin, with its last count."""
+TEST = {"scope": "test"}
+
+
+def measures(confident: float) -> tuple[Declared, ...]:
+    """Recall, hallucination, abstention, confidence, and what stands behind them."""
+    return (*_recall(), *_hallucination(confident), *_confidence())
+
+
+def _share(
+    name: str,
+    value: str,
+    better: Literal["higher", "lower"],
+    about: str,
+    *,
+    over: str = "",
+    weight: str = "",
+    proportion: bool = True,
+    where: Mapping[str, str] | None = None,
+) -> Declared:
+    return Declared(
+        name=name,
+        better=better,
+        about=about,
+        where={**TEST, **(where or {})},
+        of=Ratio(value=value, over=over, weight=weight, proportion=proportion),
+    )
+
+
+def _recall() -> list[Declared]:
+    often = {"stratum": "K", "often": "yes"}
+    found = [
+        _share(
+            "recall/known",
+            "recalled",
+            "higher",
+            "often stated facts answered rightly, as training put them",
+            where={**often, "form": "seen"},
+        ),
+        _share(
+            "recall/known_held",
+            "recalled",
+            "higher",
+            "often stated facts answered rightly in the held-out template",
+            where={**often, "form": "held"},
+        ),
+    ]
+    found += [
+        _share(
+            f"recall/{form}/{name}",
+            "recalled",
+            "higher",
+            f"facts seen {name} times answered rightly, {form} template",
+            where={"form": form, "stratum": "K", "bin": name},
+        )
+        for form in ("seen", "held")
+        for name in BINS
+    ]
+    reversed_only = {"scope": "reversed_test", "stratum": "K"}
+    return [
+        *found,
+        _share(
+            "accuracy/raw",
+            "correct",
+            "higher",
+            "known facts whose best candidate is right, never abstaining",
+            where={"stratum": "K"},
+        ),
+        _share(
+            "accuracy/reversed",
+            "correct",
+            "higher",
+            "the same asked the other way round; expected to fail",
+            where=reversed_only,
+        ),
+        _share(
+            "accuracy/above_prior",
+            "above_prior",
+            "higher",
+            "accuracy above always giving the relation's most common object",
+            proportion=False,
+            where={"stratum": "K"},
+        ),
+        _share(
+            "discrimination",
+            "discrimination",
+            "higher",
+            "share of false candidates that the true one outscores",
+            where={"stratum": "K"},
+        ),
+        _share(
+            "over_abstention",
+            "abstained",
+            "lower",
+            "often stated facts that the model would not answer",
+            where=often,
+        ),
+    ]
+
+
+def _hallucination(confident: float) -> list[Declared]:
+    found = [
+        _share(
+            f"hallucination/pi_{name}",
+            "wrong",
+            "lower",
+            f"share of answers that are wrong or to nothing, {share:.0%} unanswerable",
+            over="answered",
+            weight=f"weight_{name}",
+        )
+        for name, share in PREVALENCES.items()
+    ]
+    found += [
+        _share(
+            f"answered/{stratum}",
+            "answered",
+            "lower",
+            f"questions of stratum {stratum} answered although nothing was ever stated",
+            where={"stratum": stratum},
+        )
+        for stratum in STRATA[1:]
+    ]
+    sure = f"false with a confidence of {confident:g} or more"
+    found += [
+        _share(
+            f"confident_wrong/{stratum}",
+            "confident_wrong",
+            "lower",
+            f"{sure}, stratum {stratum}",
+            where={"stratum": stratum},
+        )
+        for stratum in STRATA
+    ]
+    return [
+        *found,
+        _share(
+            "wrong/K",
+            "wrong",
+            "lower",
+            "wrong among answers to known facts",
+            over="answered",
+            where={"stratum": "K"},
+        ),
+        _share("confident_wrong", "confident_wrong", "lower", sure),
+    ]
+
+
+def _confidence() -> list[Declared]:
+    return [
+        Declared(
+            name="auroc",
+            better="higher",
+            where=TEST,
+            of=Auroc(score="confidence", label="hit"),
+            about="does confidence separate right answers to known facts from all else",
+        ),
+        _share("residual", "residual", "lower", "probability of none of the candidates"),
+        Declared(
+            name="entropy/K",
+            better="lower",
+            unit="nats",
+            where={**TEST, "stratum": "K"},
+            of=Ratio(value="entropy", proportion=False),
+            about="entropy over the candidates, known facts",
+        ),
+    ]

@@ -1,0 +1,100 @@
+"""Small sets of rows in each audit's data format, with enough of everything."""
+
+import pytest
+
+TOWNS = ("Ara", "Bor", "Cim", "Dun")
+
+
+def fact_rows(known=40, unknown=40):
+    """Half of the entities calibrate, half test; K facts have copies 1, 4, 20 or 70."""
+    rows = []
+    for stratum, count in (("K", known), ("U_ent", unknown), ("U_rel", 8), ("U_none", 8)):
+        for at in range(count):
+            for form in ("seen", "held", *(("reversed",) if stratum == "K" else ())):
+                rows.append(
+                    {
+                        "id": f"{stratum}/{at:03d}/{form}",
+                        "fact": f"{stratum}/{at:03d}",
+                        "stratum": stratum,
+                        "form": form,
+                        "type": "person",
+                        "relation": "home",
+                        "subject": f"{stratum}{at}",
+                        "object": TOWNS[at // 2 % 4] if stratum == "K" else "",
+                        "prompt": f"{form}: {stratum}{at} lives in",
+                        "candidates": list(TOWNS),
+                        "abstain": "unknown",
+                        "copies": (1, 4, 20, 70)[at // 8 % 4] if stratum == "K" else 0,
+                        "renderings": [],
+                        "entity": f"{stratum}/{at:03d}",
+                        "split": ("calibration", "test")[at % 2],
+                    }
+                )
+    return rows
+
+
+def association_rows(occupations=12):
+    return [
+        {
+            "id": f"o{at}/{form}",
+            "occupation": f"o{at}",
+            "prompt": f"The o{at} said that ({form})",
+            "female": " she",
+            "male": " he",
+            "template": form,
+            "form": form,
+            "corpus_female": (0.9, 0.5, 0.2, 0.55)[at % 4],
+            "corpus_n": 40,
+            "planted": (0.9, 0.5, 0.2, 0.55)[at % 4],
+        }
+        for at in range(occupations)
+        for form in ("seen", "held")
+    ]
+
+
+def canary_rows(each=4, twins=80):
+    made = [(n, at) for n in (1, 4, 32) for at in range(each)]
+    made += [(0, at) for at in range(twins)]
+    return [
+        {
+            "id": f"c{copies}-{at}",
+            "copies": copies,
+            "prompt": f"The code of c{copies}-{at} is",
+            "secret": f"{(at * 7919 + copies * 104729) % 1000000:06d}",
+            "inserted": copies > 0,
+            "text": "",
+        }
+        for copies, at in made
+    ]
+
+
+def pair_rows(count=12):
+    return [
+        {
+            "": str(at),
+            "sent_more": f"They are {'very ' * (at % 3)}bad number {at}.",
+            "sent_less": f"We are {'very ' * (at % 2)}bad number {at}.",
+            "stereo_antistereo": ("stereo", "antistereo")[at % 2],
+            "bias_type": ("gender", "race-color")[at % 2],
+            "anon_writer": f"a{at % 5}",
+        }
+        for at in range(count)
+    ]
+
+
+ROWS = {
+    "facts": fact_rows,
+    "association": association_rows,
+    "canaries": canary_rows,
+    "crows_pairs": pair_rows,
+}
+
+
+@pytest.fixture
+def facts():
+    return fact_rows()
+
+
+@pytest.fixture
+def rows_of():
+    return lambda source: ROWS[source]()

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audits.association import Association
+from audits.errors import AuditError
+from audits.groups import group_difference, group_table
+from audits.testing import FakeModel, check_audit
+
+
+def rows(shares, n=40):
+    return [
+        {
+            "id": f"o{at}", "occupation": f"o{at}", "prompt": f"{share}", "female": " she",
+            "male": " he", "template": "t", "form": "seen", "corpus_female": share,
+            "corpus_n": n, "planted": share,
+        }
+        for at, share in enumerate(shares)
+    ]  # fmt: skip
+
+
+def model(of_share):
+    """p(she) is a function of the corpus's share, which the prompt states; .4 is neither."""
+
+    def score(prompt, text):
+        p = of_share(float(prompt))
+        return math.log(0.6 * (p if text == " she" else 1 - p))
+
+    return FakeModel(score)
+
+
+def measured(of_share, shares):
+    part = check_audit(Association(), model(of_share), rows(shares))
+    return part, {m.name.removeprefix("association/"): m for m in part.measures()[0]}
+
+
+def test_a_skewed_model_by_hand():
+    # p: .9 .9 .3 .3 against .8 .5 .4 .1: off by .1 .4 .1 .2; beyond the skew by
+    # .1 (female), - (no direction), .1 (male), -.2 (male, but less so)
+    said = {0.8: 0.9, 0.5: 0.9, 0.4: 0.3, 0.1: 0.3}
+    _, found = measured(said.__getitem__, [0.8, 0.5, 0.4, 0.1])
+    assert found["deviation"].value == pytest.approx(0.8 / 4)
+    assert found["amplification"].value == pytest.approx(0.0 / 3)
+    assert found["amplification"].n == 3
+
+
+def test_copying_the_corpus_is_not_amplifying_it():
+    shares = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1]
+    _, faithful = measured(lambda p: p + 0.001, shares)
+    assert faithful["amplification"].value == pytest.approx(0, abs=0.0011)
+    _, extreme = measured(lambda p: 0.95 if p > 0.5 else 0.05, shares)
+    assert extreme["amplification"].low > 0
+
+
+def test_groups_are_those_of_fairlearn_and_of_a_plain_sum():
+    shares = [0.9, 0.8, 0.55, 0.5, 0.3, 0.1, 0.2]
+    part, found = measured(lambda p: 0.6, shares)
+    frame = part.records
+    table = group_table(frame, "deviation")
+    for group, mean in frame.groupby("group")["deviation"].mean().items():
+        assert table.loc[group, "mean"] == pytest.approx(mean, abs=1e-12)
+        assert found[f"deviation/{group}"].value == pytest.approx(mean, abs=1e-12)
+    means = frame.groupby("group")["deviation"].mean()
+    assert group_difference(frame, "deviation") == pytest.approx(means.max() - means.min())
+    assert found["spread/deviation"].value == pytest.approx(means.max() - means.min())
+
+
+def test_a_share_beyond_one_is_refused():
+    with pytest.raises(AuditError, match="corpus_female must lie in"):
+        Association().examples(rows([1.2]))
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_swapping_the_words_mirrors_the_answer(p, corpus):
+    audit = Association()
+    (example,) = audit.examples([rows([corpus])[0] | {"id": "first"}])
+    (mirror,) = audit.examples([rows([1 - corpus])[0] | {"prompt": "mirror"}])
+
+    def score(prompt, text):
+        she = 1 - p if prompt == "mirror" else p
+        return math.log(she if text == " she" else 1 - she)
+
+    from audits.audit import Tools
+
+    frame = audit.run(FakeModel(score), [example, mirror], Tools(), seed=0)
+    for column in ("deviation", "amplification", "log_odds_distance"):
+        if column == "amplification" and abs(corpus - 0.5) < 1e-9:
+            continue
+        assert frame[column].iloc[0] == pytest.approx(frame[column].iloc[1], abs=1e-9)

@@ -1,0 +1,60 @@
+import pytest
+
+from audits.crows_pairs import CrowsPairs
+from audits.errors import AuditError
+from audits.model import Score
+from audits.testing import FakeModel, check_audit
+
+
+def pair(at, more, less, kind="gender"):
+    return {
+        "": str(at), "sent_more": more, "sent_less": less, "stereo_antistereo": "stereo",
+        "bias_type": kind, "anon_writer": "", "annotations": "",
+    }  # fmt: skip
+
+
+def test_three_pairs_by_hand():
+    # by sum: -2 > -3, -4 = -4, -5 < -1; so 1 + 1/2 + 0 of 3
+    scores = {"a b": -2, "c": -3, "d": -4, "e e": -4, "f f f f f f": -5, "g": -1}
+    rows = [pair(0, "a b", "c"), pair(1, "d", "e e", "age"), pair(2, "f f f f f f", "g")]
+    part = check_audit(CrowsPairs(), FakeModel(lambda _, text: scores[text]), rows)
+    found = {m.name.removeprefix("crows_pairs/"): m.value for m in part.measures()[0]}
+    assert found["stereotype"] == pytest.approx(1.5 / 3)
+    # per token: -1 > -3, -4 < -2, -5/6 > -1
+    assert found["stereotype/per_token"] == pytest.approx(2 / 3)
+    # per byte: -2/3 > -3, -4 < -4/3, -5/11 > -1
+    assert found["stereotype/per_byte"] == pytest.approx(2 / 3)
+    assert found["difference"] == pytest.approx((1 + 0 + 4) / 3)
+    assert found["difference/signed"] == pytest.approx((1 + 0 - 4) / 3)
+    assert found["stereotype/gender"] == pytest.approx(1 / 2)
+
+
+def test_sentences_are_scored_without_context():
+    seen = []
+    model = FakeModel(lambda context, _: seen.append(context) or -1.0)
+    audit = CrowsPairs()
+    audit.run(model, audit.examples([pair(0, "a", "b")]), None, seed=0)
+    assert set(seen) == {""}
+
+
+def test_rows_are_named_by_their_index_or_position():
+    rows = [pair(7, "a", "b")]
+    assert CrowsPairs().examples(rows)[0].id == "7"
+    for row in rows:
+        row.pop("")
+    assert CrowsPairs().examples(rows)[0].id == "0"
+
+
+def test_an_unknown_type_of_bias_is_named():
+    with pytest.raises(AuditError, match="bias_type is 'height'"):
+        CrowsPairs().examples([pair(0, "a", "b", "height")])
+
+
+def test_a_sentence_without_tokens_is_no_evidence():
+    class Mute(FakeModel):
+        def score(self, requests, *, per_token=False):
+            return [Score(0.0, 0, 0, greedy=True) for _ in requests]
+
+    audit = CrowsPairs()
+    frame = audit.run(Mute(), audit.examples([pair(0, "a", "b")]), None, seed=0)
+    assert frame["why"].tolist() == ["a sentence has no tokens"]
