@@ -1,0 +1,296 @@
+"""MLflow behind one small seam: the only module that imports it, and only once it is used.
+
+Nothing here touches the environment. Whoever starts the process sets
+`MLFLOW_DISABLE_TELEMETRY` and `DO_NOT_TRACK` before the first store is opened.
+"""
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from audits.errors import EvidenceError, SpecError
+from registry import layout
+from registry.store import Dataset, Publication, Value, Version
+from registry.versions import VersionStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NOISY = (
+    "alembic",
+    "mlflow.store.db.utils",
+    "mlflow.tracking",
+    "mlflow.pyfunc",
+    "mlflow.utils.environment",
+)
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def open_store(uri: str, artifact_root: Path | None = None) -> VersionStore:
+    """Open, and on first use create, a registry.
+
+    Args:
+        uri: `sqlite:////abs/path.db`, or the `http(s)://` address of a tracking server.
+        artifact_root: where a local registry keeps artifacts; beside the database if None.
+            A server has its own place.
+
+    Raises:
+        SpecError: the address is neither, or nothing answers there.
+    """
+    if uri.startswith(("http://", "https://")):
+        return VersionStore(Mlflow(uri), None)
+    if not uri.startswith("sqlite:///"):
+        raise SpecError(
+            f"{uri}: a registry is sqlite:///PATH or the http(s) address of a server"
+        )
+    database = Path(uri.removeprefix("sqlite:///")).resolve()
+    root = (artifact_root or database.parent / "artifacts").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):  # two openers must not both create the tables
+        return VersionStore(Mlflow(f"sqlite:///{database}"), root)
+
+
+class Mlflow:
+    """The calls we make of an MLflow database or server, few and batched."""
+
+    def __init__(self, uri: str) -> None:
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._client = _connect(uri)
+        self._experiments: dict[str, str] = {}
+
+    def experiment(self, name: str, place: str | None) -> str:
+        """The id of an experiment, made on first use with its artifacts at `place`."""
+        if name not in self._experiments:
+            held = self._client.get_experiment_by_name(name)
+            self._experiments[name] = (
+                held.experiment_id if held else self._client.create_experiment(name, place)
+            )
+        return self._experiments[name]
+
+    def experiment_of(self, run: str) -> str:
+        """The id of the experiment a run belongs to."""
+        return str(self._client.get_run(run).info.experiment_id)
+
+    def start(self, experiment: str, title: str, tags: Mapping[str, str]) -> str:
+        """Open a run; returns its id."""
+        found = self._client.create_run(experiment, tags=dict(tags), run_name=title)
+        return str(found.info.run_id)
+
+    def end(self, run: str, *, ok: bool) -> None:
+        """Close a run."""
+        self._client.set_terminated(run, "FINISHED" if ok else "FAILED")
+
+    def find_run(self, experiment: str, tags: Mapping[str, str]) -> str | None:
+        """A run of the experiment that has all these tags."""
+        wanted = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
+        found = self._client.search_runs([experiment], wanted, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def log(
+        self,
+        run: str,
+        *,
+        params: Mapping[str, Value] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        datasets: Sequence[Dataset] = (),
+    ) -> None:
+        """Everything about a run in as few requests as MLflow allows.
+
+        Parameters cannot change in MLflow: the first value a run was given stands.
+        """
+        from mlflow import entities
+
+        now = int(time.time() * 1000)
+        held = self._client.get_run(run).data.params if params else {}
+        numbers = [
+            entities.Metric(key, layout.finite(key, value), now, 0)
+            for key, value in (metrics or {}).items()
+        ]
+        words = [entities.Param(k, str(v)) for k, v in (params or {}).items() if k not in held]
+        marks = [entities.RunTag(k, v) for k, v in (tags or {}).items()]
+        sizes = (numbers, 800), (words, 100), (marks, 100)
+        for ms, ps, ts in zip_longest(*(layout.chunks(x, n) for x, n in sizes), fillvalue=[]):
+            self._client.log_batch(run, metrics=ms, params=ps, tags=ts)
+        if datasets:
+            self._client.log_inputs(run, [_input(d) for d in datasets])
+
+    def upload(self, run: str, folder: Path, place: str | None = None) -> None:
+        """Add the files of a folder to a run's artifacts, below `place`."""
+        self._client.log_artifacts(run, str(folder), place)
+
+    def fetch(self, run: str, path: str, aside: Path) -> Path:
+        """A folder of a run's artifacts: where it lies on this machine, or a copy in `aside`.
+
+        Raises:
+            EvidenceError: it is not there, or the registry does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        try:
+            base = self._client.get_run(run).info.artifact_uri
+            if base.startswith("file:"):
+                return Path(local_file_uri_to_path(base)) / path
+            return Path(self._client.download_artifacts(run, path, str(aside)))
+        except (MlflowException, OSError) as error:
+            raise EvidenceError(
+                f"run {run}: {path} cannot be fetched ({_first(error)}); publish again"
+            ) from error
+
+    def register(
+        self, name: str, run: str, *, tags: Mapping[str, str], description: str
+    ) -> str:
+        """Make a version of the model among a run's artifacts; returns its number."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        base = self._client.get_run(run).info.artifact_uri
+        made = self._client.create_model_version(
+            name, f"{base}/{layout.MODEL}", run, tags=dict(tags), description=description
+        )
+        return str(made.version)
+
+    def describe(
+        self, version: Version, *, tags: Mapping[str, str], description: str | None = None
+    ) -> None:
+        """Change a version's card and tags; the tags last, in their order."""
+        if description is not None:
+            self._client.update_model_version(version.name, version.number, description)
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._client.set_model_version_tag(version.name, version.number, key, value)
+
+    def version(self, name: str, number: str) -> Version | None:
+        """One version, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self._client.get_model_version(name, number))
+        except MlflowException as error:
+            _require_absent(error, f"{name}/{number}")
+            return None
+
+    def search(self, name: str, weights: str = "") -> list[Version]:
+        """Versions of a model, oldest first, only those of some weights where given.
+
+        A search does not know aliases: they are left empty.
+        """
+        wanted = f"name = '{name}'"
+        if weights:
+            wanted += f" and tags.`assay.weights` = '{weights}'"
+        found: list[Version] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(wanted, page_token=token)
+            found += [_version(v) for v in page]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda v: int(v.number))
+
+    def alias(self, name: str, alias: str) -> Version | None:
+        """The version an alias points at, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self._client.get_model_version_by_alias(name, alias))
+        except MlflowException as error:
+            _require_absent(error, f"{name}@{alias}")
+            return None
+
+    def point(self, name: str, alias: str, number: str) -> None:
+        """Move an alias."""
+        self._client.set_registered_model_alias(name, alias, number)
+
+    def write_model(self, folder: Path, publication: Publication) -> None:
+        """Write what `mlflow.pyfunc` needs beside the weights; torch is not imported.
+
+        The weights themselves go to `layout.DATA`, and are uploaded from where they are.
+        """
+        from mlflow import pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+        options = [
+            ParamSpec("max_new_tokens", "long", 64),
+            ParamSpec("temperature", "double", 0.0),
+            ParamSpec("seed", "long", 0),
+        ]
+        with tempfile.TemporaryDirectory() as tmp:
+            empty = Path(tmp) / Path(layout.DATA).name
+            empty.mkdir()
+            pyfunc.save_model(
+                str(folder),
+                loader_module=publication.loader,
+                data_path=str(empty),
+                mlflow_model=Model(artifact_path=layout.MODEL),
+                signature=ModelSignature(
+                    Schema([ColSpec("string", "prompt")]),
+                    Schema([ColSpec("string")]),
+                    ParamSchema(options),
+                ),
+                # A signature without an example makes MLflow warn on the reviewer's screen.
+                input_example=({"prompt": ["Once upon a time"]}, {"max_new_tokens": 64}),
+                pip_requirements=list(publication.requirements),
+            )
+
+
+def _connect(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise SpecError(f"{uri}: no registry can be opened there ({_first(error)})") from error
+    return client
+
+
+def _require_absent(error: Any, where: str) -> None:  # noqa: ANN401 - mlflow has no types
+    """Absence is an answer; anything else is none."""
+    if error.error_code not in ABSENT:
+        raise EvidenceError(
+            f"{where}: the registry does not answer ({_first(error)})"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _version(held: Any) -> Version:  # noqa: ANN401 - mlflow has no types
+    tags = dict(held.tags)
+    return Version(
+        name=held.name,
+        number=str(held.version),
+        weights=tags.get("assay.weights", ""),
+        run=held.run_id or "",
+        evidence=tags.get("assay.sealed", ""),
+        verdict=tags.get("assay.verdict", ""),
+        tags=tags,
+        aliases=tuple(sorted(held.aliases or ())),
+    )
+
+
+def _input(dataset: Dataset) -> Any:  # noqa: ANN401 - mlflow has no types
+    from mlflow import entities
+
+    source = json.dumps({"uri": dataset.source})
+    held = entities.Dataset(dataset.name, dataset.digest[:36], "local", source)
+    return entities.DatasetInput(
+        held, [entities.InputTag("mlflow.data.context", dataset.context)]
+    )

@@ -1,0 +1,96 @@
+"""What must be true of a model before it is promoted? A written policy, and its fingerprint."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from audits.estimand import Better, Declared
+from audits.settings import Settings
+from registry.documents import read_yaml, validate
+from registry.rules import AnyRule, AtLeast, AtMost
+
+SMALLEST = "profile/size_bytes"
+
+
+class Preference(Settings):
+    """Which of several passing candidates becomes champion."""
+
+    measure: str = SMALLEST
+    better: Better = "lower"
+
+
+class Policy(Settings):
+    """Rules that must all be met, and what is preferred among those that meet them.
+
+    At least one hard absolute rule is required: a policy of comparisons alone would
+    promote whatever is no worse than something nobody vouched for.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    about: str = ""
+    rules: tuple[AnyRule, ...]
+    prefer: Preference = Preference()
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        """Refuse policies that could promote anything, or the same rule twice."""
+        if not self.rules:
+            raise ValueError("the policy has no rules and would promote nothing; add a rule")
+        if not any(r.hard and isinstance(r, AtLeast | AtMost) for r in self.rules):
+            raise ValueError(
+                "no hard at_least or at_most rule, so it proves nothing of a model; add one"
+            )
+        ids = [rule.id for rule in self.rules]
+        if twice := next((i for i in ids if ids.count(i) > 1), None):
+            raise ValueError(f"the rule {twice!r} is given twice; remove one")
+        return self
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        SpecError: unreadable, not YAML, or no policy; one line per mistake.
+    """
+    return validate(Policy, read_yaml(path), str(path))
+
+
+def directions(parts: Iterable[tuple[str, Iterable[Declared]]]) -> dict[str, Better]:
+    """Full names and directions of everything that named parts declare."""
+    return {f"{part}/{d.name}": d.better for part, declared in parts for d in declared}
+
+
+def lint(policy: Policy, declared: Mapping[str, Better]) -> list[str]:
+    """What is wrong with a policy for a run that will measure `declared`; empty if nothing.
+
+    One sentence per problem: a measure no stage produces, or a rule against the direction.
+    """
+    problems: list[str] = []
+    for at, rule in enumerate(policy.rules):
+        place = f"policy {policy.name}, rules[{at}]"
+        if rule.measure not in declared:
+            problems.append(f"{place}: {_unknown(rule.measure, declared)}")
+        elif rule.requires not in (None, declared[rule.measure]):
+            problems.append(
+                f"{place}: {rule.kind} contradicts {rule.measure}, which is better "
+                f"{declared[rule.measure]}; use {_instead(rule.kind)}"
+            )
+    if policy.prefer.measure not in declared:
+        problems.append(
+            f"policy {policy.name}, prefer: {_unknown(policy.prefer.measure, declared)}"
+        )
+    return problems
+
+
+def _unknown(measure: str, declared: Mapping[str, Better]) -> str:
+    near = difflib.get_close_matches(measure, declared, n=3, cutoff=0.5)
+    known = near or sorted(declared)[:5]
+    remedy = f"; nearest: {', '.join(known)}" if known else "; nothing is measured at all"
+    return f"no stage of this run measures {measure!r}{remedy}"
+
+
+def _instead(kind: str) -> str:
+    return {"at_least": "at_most", "at_most": "at_least"}.get(kind, "no_worse")
