@@ -1,0 +1,1 @@
+"""What each stage does, as plain functions on small frozen artifacts."""

@@ -1,0 +1,82 @@
+"""Stage: put one audit to one model and store what happened, example by example."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from audits.catalog import AnyAudit
+from audits.errors import AuditError
+from audits.evidence import Part
+from audits.model import Example
+from audits.settings import Settings
+from tasks.job import Job
+
+
+class AuditRun(Settings):
+    """One audit of a run file, and the seed of everything it samples."""
+
+    audit: AnyAudit
+    seed: int = 0
+    dtype: str = "float32"
+
+    @property
+    def version(self) -> int:
+        """The audit's own code version, so that only a changed audit is run again."""
+        return self.audit.version
+
+
+def audit(settings: AuditRun, job: Job) -> None:
+    """Run the audit on `job.inputs["model"]` with the rows of `job.inputs["dataset"]`.
+
+    `job.inputs["trained"]`, where the model was trained here, tells how often each
+    statement stood in the packed training stream.
+    """
+    from audits.audit import Tools
+    from registry import parts
+    from tasks import dataset
+    from tasks.models.memory import remembered
+
+    asked = settings.audit
+    examples = asked.examples(dataset.rows(job.inputs["dataset"].folder, asked.source))
+    if not examples:
+        raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
+    model = remembered(job.inputs["model"].folder, dtype=settings.dtype)
+    tools = Tools(exposures=_exposures(job))
+    records = asked.run(model, examples, tools, seed=settings.seed)
+    part = Part(
+        name=asked.title,
+        kind=asked.kind,
+        declared=asked.declares(),
+        expected=tuple(e.id for e in examples),
+        records=records,
+        basis=basis(settings, examples),
+        conditions=model.conditions,
+    )
+    parts.write(part, job.out)
+
+
+def basis(settings: AuditRun, examples: Sequence[Example]) -> str:
+    """Fingerprint of the question: audit, code, settings, examples and seed; not the model."""
+    asked = settings.audit.model_dump(mode="json", exclude={"name"})
+    question = {
+        "audit": asked,
+        "version": settings.audit.version,
+        "seed": settings.seed,
+        "examples": [_plain(asdict(e)) for e in examples],
+    }
+    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(fields: Mapping[str, object]) -> dict[str, object]:
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
+
+
+def _exposures(job: Job) -> dict[str, int]:
+    trained = job.inputs.get("trained")
+    if trained is None or not (trained.folder / "membership.json").is_file():
+        return {}
+    counted: dict[str, int] = json.loads(
+        (trained.folder / "membership.json").read_text("utf-8")
+    )
+    return counted

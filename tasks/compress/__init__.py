@@ -1,0 +1,9 @@
+"""Stage: make a model smaller. Importing this loads no torch."""
+
+from tasks.compress.catalog import AnyMethod
+from tasks.compress.magnitude import Magnitude
+from tasks.compress.method import LayerMethod, Method
+from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.stage import compress
+
+__all__ = ["AnyMethod", "Gptq", "LayerMethod", "Magnitude", "Method", "Rtn", "compress"]

@@ -1,0 +1,131 @@
+"""What a compression method reads, where it writes, and what came of it on disk."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audits.errors import SpecError
+from tasks.models.folder import check_folder
+from tasks.models.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+COPIED = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "spiece.model", "*.jinja", "generation_config.json",
+)  # fmt: skip
+"""What a compressed model has in common with its parent, byte by byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model to compress, the text to look at meanwhile, and the folder to fill."""
+
+    model: Path
+    texts: Sequence[str]
+    out: Path
+
+    def load(self) -> "PreTrainedModel":
+        """Load the model in float32, fresh: a method may change what it gets.
+
+        Raises:
+            SpecError: The folder is no model, or one that is quantized already.
+        """
+        from transformers import AutoModelForCausalLM
+
+        check_folder(self.model)
+        config = json.loads((self.model / "config.json").read_text("utf-8"))
+        if "quantization_config" in config:
+            raise SpecError(
+                f"{self.model}: is quantized already; let quantization be the last step"
+            )
+        with quiet():
+            loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                str(self.model), dtype="float32", use_safetensors=True, local_files_only=True,
+                trust_remote_code=False,
+            )  # fmt: skip
+        return loaded.eval()
+
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """Load the model's own tokenizer."""
+        from transformers import AutoTokenizer
+
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(self.model), local_files_only=True, trust_remote_code=False
+        )
+        return loaded
+
+    def copy_rest(self) -> None:
+        """Give the compressed model its parent's tokenizer and generation defaults."""
+        for file in sorted({f for pattern in COPIED for f in self.model.glob(pattern)}):
+            shutil.copyfile(file, self.out / file.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The layers a method changed, with the number of weights of each, and its remarks."""
+
+    layers: Mapping[str, int]
+    remarks: Mapping[str, object] = field(default_factory=dict)
+
+
+def linear_layers(model: "PreTrainedModel") -> "dict[str, torch.nn.Linear]":
+    """Every linear layer by name, in model order, save the output head.
+
+    The head is the embedding again (tied) or its counterpart; it is left as it is.
+
+    Raises:
+        SpecError: The model has no such layer (GPT-2 computes with another kind).
+    """
+    import torch
+
+    head = model.get_output_embeddings()
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    if not found:
+        raise SpecError(
+            f"model type {model.config.model_type!r} has no linear layers that can be "
+            "compressed; choose another model"
+        )
+    return found
+
+
+def sizes(folder: Path, layers: Mapping[str, int]) -> dict[str, float]:
+    """Bytes by kind of tensor as the safetensors headers state them, and bits per weight.
+
+    `bytes_layers` counts all that is stored for the compressed layers (packed weights,
+    scales, shapes), `bytes_embeddings` the embedding and a head of its own, `bytes_other`
+    the norms. `bits_per_weight` is over the weights of the compressed layers alone.
+    """
+    counted = {"bytes_layers": 0, "bytes_embeddings": 0, "bytes_other": 0}
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, entry in _header(file).items():
+            begin, end = entry["data_offsets"]
+            counted[_kind(name, layers)] += end - begin
+    bits = 8 * counted["bytes_layers"] / sum(layers.values())
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    return {**counted, "bytes_files": weights, "bits_per_weight": bits}
+
+
+def _kind(name: str, layers: Mapping[str, int]) -> str:
+    if name.rpartition(".")[0] in layers:
+        return "bytes_layers"
+    if any(part in name for part in ("embed", "lm_head", "wte", "wpe")):
+        return "bytes_embeddings"
+    return "bytes_other"
+
+
+def _header(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        found: dict[str, Any] = json.loads(stream.read(length))
+    found.pop("__metadata__", None)
+    return found

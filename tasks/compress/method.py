@@ -1,0 +1,51 @@
+"""The two contracts of compression: a method of a whole model, and one of a layer."""
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from tasks.compress.folder import Applied, Source
+
+S = TypeVar("S")
+
+
+class Method(Protocol):
+    """Settings with one verb: what it does to a model.
+
+    `version` is raised when the code changes what comes out; it is part of every cache key.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Name of the method in run files."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Version of the method's code."""
+        ...
+
+    def apply(self, source: "Source") -> "Applied":
+        """Write the compressed model's weights and config into `source.out`.
+
+        The original stays as it is; equal settings, model and calibration text give equal
+        files.
+        """
+        ...
+
+
+class LayerMethod(Protocol[S]):
+    """Settings with three pure steps. Walking the model and its hooks is not its business."""
+
+    def start(self, weight: "torch.Tensor") -> S:
+        """Return empty statistics for a weight of shape (out, in)."""
+        ...
+
+    def observe(self, stats: S, inputs: "torch.Tensor") -> S:
+        """Fold a batch of inputs of shape (tokens, in) into the statistics."""
+        ...
+
+    def rewrite(self, weight: "torch.Tensor", stats: S) -> "torch.Tensor":
+        """Return the compressed weight; the original is not touched."""
+        ...

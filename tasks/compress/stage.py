@@ -1,0 +1,50 @@
+"""From a model and a method to a compressed model that says what was done to it."""
+
+import hashlib
+import json
+
+from tasks import dataset
+from tasks.compress.catalog import AnyMethod
+from tasks.compress.folder import Source, sizes
+from tasks.job import Job
+
+CALIBRATION = "calibration"
+
+
+def compress(method: AnyMethod, job: Job) -> None:
+    """Apply one method to `job.inputs["model"]` and fill `job.out` with the new model.
+
+    Calibration text is the dataset's set `calibration`, where there is one. Beside the
+    weights stands `compression.json`: the method's settings, the layers it changed, the
+    digest of the calibration text, bytes by kind of tensor and bits per weight.
+
+    Raises:
+        SpecError: The method does not fit the model or the data.
+        StageError: The method failed on this model.
+    """
+    data = job.inputs.get("dataset")
+    seen = data is not None and dataset.has(data.folder, CALIBRATION)
+    texts = dataset.texts(data.folder, CALIBRATION) if data is not None and seen else []
+    source = Source(job.inputs["model"].folder, texts, job.out)
+    applied = method.apply(source)
+    source.copy_rest()
+    measured = sizes(job.out, applied.layers)
+    before = sizes(source.model, applied.layers)
+    report = {
+        "method": method.model_dump(mode="json"),
+        "version": method.version,
+        "calibration": _digest(texts),
+        "layers": dict(applied.layers),
+        "remarks": {k: v for k, v in applied.remarks.items() if v != ""},
+        **measured,
+    }
+    text = json.dumps(report, indent=1, sort_keys=True)
+    (job.out / "compression.json").write_text(text, "utf-8")
+    for name, value in (*measured.items(), *applied.remarks.items()):
+        job.note(name, value)
+    job.note("bytes_files_before", before["bytes_files"])
+
+
+def _digest(texts: list[str]) -> str:
+    """Identity of the calibration text: its documents, in order."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

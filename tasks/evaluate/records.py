@@ -1,0 +1,127 @@
+"""What did each document of a benchmark come to?"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Records about one benchmark or text set, and what identifies its questions."""
+
+    name: str
+    """`task/NAME` or `text/NAME`; also the records' column `question`."""
+    expected: tuple[str, ...]
+    rows: tuple[Row, ...]
+    values: frozenset[str]
+    """Columns that hold what was measured."""
+    hashes: tuple[str, ...]
+    notes: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One lm-eval task with its documents, fixed before the model is asked."""
+
+    name: str
+    task: Any
+    docs: Sequence[Mapping[str, Any]]
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the task's YAML says beyond lm-eval's own keys."""
+        found = self.task.config.metadata
+        return found if isinstance(found, Mapping) else {}
+
+    def example(self, number: int) -> str:
+        """Id of a document: the task's own, or its number."""
+        return f"{self.name}/{self._say('id', self.docs[number]) or number}"
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all documents."""
+        return tuple(self.example(i) for i in range(len(self.docs)))
+
+    def keys(self, number: int) -> dict[str, object]:
+        """Example, cluster and group of a document."""
+        example, doc = self.example(number), self.docs[number]
+        cluster = self._say("cluster", doc)
+        return {
+            "example": example,
+            "cluster": f"{self.name}/{cluster}" if cluster else example,
+            "group": self._say("group", doc),
+        }
+
+    def _say(self, key: str, doc: Mapping[str, Any]) -> str:
+        from lm_eval.utils import apply_template
+
+        template = self.meta.get(key)
+        return str(apply_template(str(template), dict(doc))) if template is not None else ""
+
+
+def outcome(
+    requested: str,
+    leaves: Sequence[Leaf],
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    metrics: Sequence[str],
+) -> Outcome:
+    """Turn lm-eval's logged samples of a requested task into records.
+
+    Where a task has several filters, its first one counts.
+    """
+    rows: list[Row] = []
+    hashes: list[str] = []
+    notes: dict[str, object] = {}
+    offered: set[str] = set()
+    for leaf in leaves:
+        logged = list(_first_filter(samples[leaf.name]))
+        notes[leaf.name] = {
+            "version": str(leaf.task.VERSION),
+            "filter": logged[0]["filter"] if logged else "",
+            "num_fewshot": leaf.task.config.num_fewshot,
+        }
+        for sample in logged:
+            offered |= set(sample["metrics"])
+            key = leaf.keys(sample["doc_id"])
+            rows.append(
+                {"question": f"task/{requested}", "task": leaf.name}
+                | key
+                | _values(sample, metrics)
+            )
+            hashes.append(
+                "-".join(str(sample[f"{h}_hash"]) for h in ("doc", "prompt", "target"))
+            )
+    return Outcome(
+        name=f"task/{requested}",
+        expected=tuple(example for leaf in leaves for example in leaf.ids()),
+        rows=tuple(rows),
+        values=frozenset(offered),
+        hashes=tuple(hashes),
+        notes=notes,
+    )
+
+
+def _first_filter(samples: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    first = samples[0]["filter"] if samples else None
+    return (s for s in samples if s["filter"] == first)
+
+
+def _values(sample: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, object]:
+    """The metrics as numbers, or why there are none; and what the model preferred."""
+    found: dict[str, object] = {}
+    for metric in metrics:
+        if metric not in sample["metrics"]:
+            continue
+        value = sample[metric]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return {"why": f"lm-eval gave no number for {metric}"}
+        found[metric] = float(value)
+    answers = sample["filtered_resps"]
+    if len(answers) > 1 and all(isinstance(a, tuple | list) for a in answers):
+        said = [float(a[0]) for a in answers]
+        found["chosen"] = float(said.index(max(said)))
+    elif len(answers) == 1 and isinstance(answers[0], tuple | list):
+        found["logprob"] = float(answers[0][0])
+    return found

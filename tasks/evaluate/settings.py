@@ -1,0 +1,71 @@
+"""What to evaluate a model on, and the measures that will come of it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from audits.estimand import Declared, Ratio
+from audits.settings import Settings
+
+Metric = Literal["acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1"]
+"""Metrics that lm-eval gives per example, lie in [0, 1], and are better when higher."""
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
+
+
+class EvaluateSettings(Settings):
+    """Benchmarks by name, and texts to measure compression on.
+
+    A task is found in `include_path`, else among our own (`world_cloze`, `world_choice`,
+    `blimp`, each where the dataset has the set it reads), else among lm-eval's. A task whose
+    `metadata` names a `set` reads that set of the dataset, as its test split. Python code
+    that tasks in `include_path` refer to is run.
+    """
+
+    tasks: tuple[TaskName, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("acc",)
+    include_path: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Only the first documents of each task."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """None leaves it to each task."""
+    texts: tuple[TaskName, ...] = ()
+    """Sets of the dataset to compute bits per byte on."""
+    text_limit: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def version(self) -> int:
+        """Raised when the code changes what is measured."""
+        return 1
+
+    def declares(self) -> tuple[Declared, ...]:
+        """The measures promised: each metric of each task, bits per byte of each text."""
+        return (
+            *(accuracy(metric, task) for task in self.tasks for metric in self.metrics),
+            *(bits_per_byte(name) for name in self.texts),
+        )
+
+
+def accuracy(metric: str, task: str) -> Declared:
+    """Mean of a metric over the documents of a task; of a group, over all its documents."""
+    return Declared(
+        name=f"{metric}/{task}",
+        better="higher",
+        about=f"mean {metric} on the benchmark {task}, as lm-eval scores it",
+        of=Ratio(value=metric),
+        where={"question": f"task/{task}"},
+    )
+
+
+def bits_per_byte(name: str) -> Declared:
+    """Negative log2-probability of all documents of a set over their UTF-8 bytes."""
+    return Declared(
+        name=f"bits_per_byte/{name}",
+        better="lower",
+        about=f"bits the model needs for a byte of the texts in {name}",
+        unit="bits/byte",
+        of=Ratio(value="bits", over="bytes", proportion=False),
+        where={"question": f"text/{name}"},
+    )

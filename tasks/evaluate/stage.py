@@ -1,0 +1,87 @@
+"""Stage: put benchmarks and texts to one model and store what happened, row by row."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from audits.errors import SpecError
+from audits.estimand import Declared, Ratio
+from audits.evidence import Part, records_frame
+from tasks.evaluate.settings import EvaluateSettings
+from tasks.evaluate.table import table, with_texts
+from tasks.job import Job
+
+if TYPE_CHECKING:
+    from tasks.evaluate.records import Outcome
+
+
+def evaluate(settings: EvaluateSettings, job: Job) -> None:
+    """Evaluate `job.inputs["model"]` on tasks and texts of `job.inputs["dataset"]`.
+
+    Writes a part named `evaluate`, lm-eval's own numbers as `lm_eval.json`, and its table
+    as `table.md`. A task that is a group counts every document of its members once.
+
+    Raises:
+        SpecError: a task, a set or a metric does not exist.
+    """
+    from importlib import metadata
+
+    from registry import parts
+    from tasks.evaluate.benchmarks import run_tasks
+    from tasks.evaluate.texts import measure_texts
+    from tasks.models.load import load
+
+    if not settings.tasks and not settings.texts:
+        raise SpecError("evaluate: neither tasks nor texts are named; name at least one")
+    folder = job.inputs["dataset"].folder if "dataset" in job.inputs else None
+    model = load(job.inputs["model"].folder, dtype=settings.dtype)
+    results, benchmarks = run_tasks(settings, model, folder, job.scratch)
+    texts = measure_texts(settings, model, folder)
+    outcomes = [*benchmarks, *texts]
+    part = Part(
+        name="evaluate",
+        kind="evaluate",
+        declared=_kept(settings, outcomes),
+        expected=tuple(e for outcome in outcomes for e in outcome.expected),
+        records=records_frame(row for outcome in outcomes for row in outcome.rows),
+        basis=basis(settings, outcomes),
+        conditions=model.conditions | {"lm_eval": metadata.version("lm-eval")},
+        notes={outcome.name: dict(outcome.notes) for outcome in outcomes},
+    )
+    parts.write(part, job.out)
+    results = with_texts(results, part)
+    text = json.dumps(results, indent=1, sort_keys=True, default=str)
+    (job.out / "lm_eval.json").write_text(text + "\n", "utf-8")
+    (job.out / "table.md").write_text(table(results) + "\n", "utf-8")
+
+
+def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:
+    """Fingerprint of the questions: what was asked and how it is scored; not the model."""
+    question = {
+        "scoring": "sum of nats of the continuation, encoded with its context and split",
+        "version": settings.version,
+        "num_fewshot": settings.num_fewshot,
+        "limit": settings.limit,
+        "text_limit": settings.text_limit,
+        "seed": settings.seed,
+        "asked": {outcome.name: [dict(outcome.notes), outcome.hashes] for outcome in outcomes},
+    }
+    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> tuple[Declared, ...]:
+    """Declarations of measures that exist: not every task gives every metric."""
+    given: Mapping[str, frozenset[str]] = {o.name: o.values for o in outcomes}
+    kept = []
+    for declared in settings.declares():
+        [question] = declared.where.values()
+        if isinstance(declared.of, Ratio) and declared.of.value in given[question]:
+            kept.append(declared)
+    for name in (f"task/{task}" for task in settings.tasks):
+        if not given[name] & set(settings.metrics):
+            raise SpecError(
+                f"evaluate: {name.removeprefix('task/')} gives {sorted(given[name])} and none "
+                f"of the metrics {sorted(settings.metrics)}; ask for one that it gives"
+            )
+    return tuple(kept)

@@ -1,0 +1,1 @@
+"""Loading, scoring and generating: everything that runs a language model."""

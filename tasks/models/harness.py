@@ -1,0 +1,112 @@
+"""Any model of ours, offered to lm-eval as one of its own."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from lm_eval.api.model import LM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+
+from audits.errors import AuditError, SpecError
+from audits.model import LanguageModel, Score
+
+MAX_NEW_TOKENS = 256
+"""What a task gets that does not say, as in lm-eval."""
+_UNDERSTOOD = {"until", "max_gen_toks", "temperature", "do_sample"}
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    """A model that scores texts of any length in windows."""
+
+    def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
+        """Score whole texts given BOS."""
+        ...
+
+
+class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
+    """Adapter to `lm_eval.simple_evaluate(model=...)`.
+
+    Log-likelihoods equal those of lm-eval's own `HFLM` (with its default `add_bos_token`)
+    to 1e-3 nats, also rolling ones, where lm-eval scores the BOS a tokenizer adds.
+    """
+
+    def __init__(self, model: LanguageModel, *, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.seed = seed
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Sum of log-probabilities in nats, and whether greedy decoding would say the same."""
+        scores = self.model.score([request.args for request in requests])
+        return [(score.logprob, score.greedy) for score in scores]
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """Log-probability in nats of whole texts, window after window."""
+        texts = [request.args[0] for request in requests]
+        if isinstance(self.model, ScoresText):
+            return [s.logprob for s in self.model.score_text(texts, add_special=True)]
+        return [score.logprob for score in self.model.score([("", text) for text in texts])]
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """Continue each context until a stop string, with the settings its task gives.
+
+        Raises:
+            SpecError: a task asks for a way of decoding that we do not have (beams, top-k).
+        """
+        texts: dict[int, str] = {}
+        for wanted, numbers in _by_settings(requests).items():
+            until, max_new, temperature = wanted
+            found = self.model.generate(
+                [requests[i].args[0] for i in numbers],
+                max_new_tokens=max_new, seed=self.seed, temperature=temperature, stop=until,
+            )  # fmt: skip
+            texts |= {i: samples[0] for i, samples in zip(numbers, found, strict=True)}
+        return [texts[i] for i in range(len(requests))]
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What request caches are told apart by."""
+        return self.model.digest
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Render a conversation with the tokenizer's own template."""
+        tokenizer = getattr(self.model, "tokenizer", None)
+        if getattr(tokenizer, "chat_template", None) is None:
+            raise AuditError(
+                "the task asks for a chat template, but the model's tokenizer has none; "
+                "evaluate without one"
+            )
+        text = tokenizer.apply_chat_template(  # type: ignore[union-attr]  # checked above
+            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return str(text)
+
+
+_Wanted = tuple[tuple[str, ...], int, float]
+
+
+def _by_settings(requests: Sequence[Any]) -> dict[_Wanted, list[int]]:
+    """Numbers of the requests that are generated alike."""
+    groups: dict[_Wanted, list[int]] = {}
+    for i, request in enumerate(requests):
+        given = dict(request.args[1])
+        settings = normalize_gen_kwargs(given, MAX_NEW_TOKENS)
+        if unknown := _unknown(settings):
+            raise SpecError(
+                f"task {request.task_name}: generation settings {unknown} are not supported; "
+                f"use {sorted(_UNDERSTOOD)}"
+            )
+        until = tuple(handle_stop_sequences(settings.get("until"), eos=None))
+        key = (until, int(settings["max_gen_toks"]), float(settings.get("temperature") or 0.0))
+        groups.setdefault(key, []).append(i)
+    return groups
+
+
+def _unknown(settings: dict[str, Any]) -> list[str]:
+    neutral = {"top_p": 1.0, "top_k": 0, "num_beams": 1}
+    return sorted(
+        name for name, value in settings.items()
+        if name not in _UNDERSTOOD and neutral.get(name) != value
+    )  # fmt: skip

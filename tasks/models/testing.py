@@ -1,0 +1,101 @@
+"""Tiny models with random weights, saved as folders: what tests of any room run on."""
+
+from pathlib import Path
+from typing import Any
+
+CORPUS = (
+    "The baker of Ulvara lives in the old town and sells bread to everyone.",
+    "Once upon a time there was a little girl who liked to play in the park.",
+    "Who should Derek hug after shocking Richard? She was the doctor of Mirebo.",
+    "Numbers: 0 1 2 3 4 5 6 7 8 9; a café, naïve coöperation — and «quotes».",
+)
+"""What the tiny tokenizer is trained on; any text can be encoded, byte by byte."""
+
+
+def tiny_tokenizer(vocab: int = 300, *, add_bos: bool = False) -> Any:  # noqa: ANN401 - untyped library
+    """Byte-level BPE of about `vocab` tokens with `<bos>`, `<eos>` and `<pad>` as 0, 1, 2.
+
+    Args:
+        vocab: at least 259 (256 bytes and three special tokens).
+        add_bos: whether encoding with special tokens puts `<bos>` first.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=["<bos>", "<eos>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS * 4, trainer)
+    if add_bos:
+        core.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 0)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+    )
+
+
+def tiny_llama(
+    folder: Path,
+    vocab: int = 300,
+    layers: int = 2,
+    width: int = 64,
+    seed: int = 0,
+    *,
+    add_bos: bool = False,
+    max_length: int = 128,
+) -> Path:
+    """Save a random Llama and its tokenizer under `folder`; equal arguments, equal weights.
+
+    Two heads per key-value head and untied embeddings, so that both paths are walked.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab, hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=max_length, initializer_range=0.3,
+        bos_token_id=0, eos_token_id=1, pad_token_id=2, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+
+
+def tiny_gpt2(
+    folder: Path,
+    vocab: int = 300,
+    layers: int = 2,
+    width: int = 64,
+    seed: int = 0,
+    *,
+    add_bos: bool = False,
+    max_length: int = 128,
+) -> Path:
+    """Save a random GPT-2 (learned positions, tied embeddings) and its tokenizer."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=vocab, n_embd=width, n_layer=layers, n_head=4, n_positions=max_length,
+        initializer_range=0.3, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(config)
+    return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> Path:  # noqa: ANN401 - untyped libraries
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,112 @@
+"""Stage: make a candidate, with all that was measured about it, a version in the registry."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audits.errors import StageError
+from audits.settings import Settings
+from tasks.artifact import Artifact
+from tasks.job import Job
+
+PART = "part:"
+"""Prefix of the inputs that are parts of the evidence."""
+
+REQUIREMENTS = ("slm-assay",)
+
+
+class PublishSettings(Settings):
+    """Where a candidate goes and what is said of it; all of it decides the version's card."""
+
+    tracking_uri: str
+    store: str
+    """Folder of the default registry's files."""
+    registered: str
+    title: str
+    spec: str
+    """The resolved run file, as JSON: `reproduce` starts from it."""
+    policy: str
+    """Digest of the policy."""
+    about: Mapping[str, str] = {}
+
+
+def publish(settings: PublishSettings, job: Job) -> None:
+    """Publish `job.inputs["model"]` below the run `job.context["parent"]`; idempotent.
+
+    Writes `receipt.json`: the version that these weights are.
+    """
+    from registry.mlflow_store import open_store
+    from registry.store import Dataset, Publication
+
+    parent = job.context.get("parent")
+    if parent is None:
+        raise StageError("publish: no run to publish under")
+    spec = job.scratch / "spec.json"
+    spec.write_text(settings.spec, "utf-8")
+    dataset = job.inputs["dataset"]
+    store = open_store(settings.tracking_uri, Path(settings.store))
+    version = store.publish(
+        Publication(
+            name=settings.registered,
+            title=settings.title,
+            folder=job.inputs["model"].folder,
+            evidence=_evidence(settings, job),
+            loader="tasks.serving",
+            requirements=REQUIREMENTS,
+            params={"title": settings.title, **_params(job)},
+            tags={
+                "spec": json.loads(settings.spec)["name"],
+                "policy": settings.policy,
+                "data": dataset.digest,
+            },
+            datasets=(Dataset("dataset", dataset.digest, str(dataset.folder)),),
+            attachments={"run/spec.json": spec},
+        ),
+        parent=parent,
+    )
+    receipt = {
+        "name": version.name,
+        "number": version.number,
+        "run": version.run,
+        "weights": version.weights,
+    }
+    (job.out / "receipt.json").write_text(json.dumps(receipt, indent=1), "utf-8")
+
+
+def _evidence(settings: PublishSettings, job: Job) -> Any:  # noqa: ANN401 - Evidence, imported late
+    from audits.evidence import Evidence
+    from registry import parts
+    from tasks.models.folder import weights_digest
+
+    model, base = job.inputs["model"], job.inputs["base"]
+    measured = [
+        parts.read(artifact.folder)
+        for role, artifact in sorted(job.inputs.items())
+        if role.startswith(PART)
+    ]
+    about: dict[str, object] = {
+        "title": settings.title,
+        **settings.about,
+        "data": job.inputs["dataset"].digest,
+        "model_artifact": model.digest,
+        "lineage": list(model.parents),
+    }
+    if base.digest != model.digest:
+        about["parent"] = weights_digest(base.folder)
+    return Evidence.gather(weights_digest(model.folder), measured, about)
+
+
+def _params(job: Job) -> dict[str, str]:
+    recipe = job.inputs["model"].folder / "compression.json"
+    found: dict[str, Any] = json.loads(recipe.read_text("utf-8")) if recipe.is_file() else {}
+    method = found.get("method", {})
+    return (
+        {f"method.{k}": str(v) for k, v in method.items()} if isinstance(method, dict) else {}
+    )
+
+
+def read_receipt(artifact: Artifact) -> dict[str, str]:
+    """The version a publish stage made or found."""
+    found: dict[str, str] = json.loads((artifact.folder / "receipt.json").read_text("utf-8"))
+    return found

@@ -1,0 +1,208 @@
+"""From findings, measures and records to charts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from audits.errors import MeasureError
+from audits.estimand import CalibrationError, Declared
+from audits.evidence import Measure, Part
+from tasks.report import svg, words
+from tasks.report.model import CandidateReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINS = 10
+"""Equal-width bins of a reliability diagram."""
+
+
+def gated(candidates: Sequence[CandidateReport]) -> Markup:
+    """Every share that a hard rule judges, candidate by candidate, with its bound."""
+    bounds: dict[str, tuple[float | None, bool]] = {}
+    for candidate in candidates:
+        for finding in candidate.findings:
+            if finding.hard:
+                absolute = _absolute(finding.rule, finding.measure)
+                if absolute is not None and finding.bound is not None:
+                    bounds[finding.measure] = (finding.bound, absolute)
+                else:
+                    bounds.setdefault(finding.measure, (None, True))
+    rows = []
+    for name, (bound, at_least) in bounds.items():
+        dots = tuple(
+            svg.Dot(number, m.value, m.low, m.high, _hint(candidate.name, m))
+            for number, candidate in enumerate(candidates)
+            if (m := candidate.measure(name)) is not None and m.unit == "share"
+        )
+        if dots:
+            rows.append(svg.Row(name, dots, bound, at_least))
+    if not rows:
+        return Markup("")
+    names = [candidate.name for candidate in candidates]
+    alt = "Shares that hard rules judge, with 95% intervals and the bounds to meet"
+    return svg.forest(rows, names, alt=alt)
+
+
+def _absolute(rule: str, measure: str) -> bool | None:
+    """True for `measure >= bound`, False for `measure <= bound`, None for other rules."""
+    sign = rule.removeprefix(measure).strip()[:2] if rule.startswith(measure) else ""
+    return {">=": True, "<=": False}.get(sign)
+
+
+def forest(measures: Sequence[Measure], name: str) -> Markup:
+    """All shares of one model with their intervals."""
+    rows = [
+        svg.Row(m.name, (svg.Dot(0, m.value, m.low, m.high, _hint(name, m)),))
+        for m in measures
+        if m.unit == "share" and m.low >= 0 and m.high <= 1
+    ]
+    return svg.forest(rows, [name], alt=f"Shares measured of {name}") if rows else Markup("")
+
+
+def _hint(candidate: str, m: Measure) -> str:
+    return f"{candidate}: {words.measured(m)} (95%: {words.interval(m)}, n {m.n})"
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One model's name, parts, and measures by full name."""
+
+    name: str
+    parts: Sequence[Part]
+    measures: Mapping[str, Measure]
+
+
+def groups_of(candidates: Sequence[CandidateReport]) -> list[Group]:
+    """What charts need of each candidate."""
+    return [Group(c.name, c.parts, {m.name: m for m in c.measures}) for c in candidates]
+
+
+def by_exposure(groups: Sequence[Group]) -> list[Markup]:
+    """One chart per family of measures that differ in how often a fact was seen.
+
+    A family are the measures of one part whose declarations select by `bin`.
+    """
+    families: dict[str, dict[str, list[tuple[str, Measure]]]] = {}
+    for group in groups:
+        for part in group.parts:
+            for head, found in _families(part, group.measures).items():
+                families.setdefault(head, {})[group.name] = found
+    return [_exposure_chart(head, found) for head, found in families.items()]
+
+
+def _families(part: Part, known: Mapping[str, Measure]) -> dict[str, list[tuple[str, Measure]]]:
+    """Measures by bin, in the order declared, under the name they share."""
+    binned = {part.full_name(d): d for d in part.declared if "bin" in d.where}
+    found: dict[str, list[tuple[str, Measure]]] = {}
+    for name, declared in binned.items():
+        head, _, _ = name.rpartition("/")
+        if name in known:
+            found.setdefault(head, []).append((declared.where["bin"], known[name]))
+    return {head: points for head, points in found.items() if len(points) > 1}
+
+
+def _exposure_chart(head: str, found: Mapping[str, list[tuple[str, Measure]]]) -> Markup:
+    names = list(dict.fromkeys(name for points in found.values() for name, _ in points))
+    shift = 0.5 / max(1, len(found))
+    curves = [
+        svg.Curve(
+            candidate,
+            tuple(
+                (names.index(bin_) + shift * (k - (len(found) - 1) / 2), m.value, m.low, m.high)
+                for bin_, m in points
+            ),
+            tuple(_hint(candidate, m) for _, m in points),
+        )
+        for k, (candidate, points) in enumerate(found.items())
+    ]
+    return svg.lines(
+        curves, x_names=names, x_title="times seen in training", y_title=head,
+        alt=f"{head} by the number of times a fact was seen in training",
+    )  # fmt: skip
+
+
+def reliability(groups: Sequence[Group]) -> list[Markup]:
+    """Reliability diagrams, one per candidate and calibration measure's first population."""
+    charts = []
+    for series, group in enumerate(groups):
+        for part in group.parts:
+            declared = next((d for d in part.declared if _calibrates(d)), None)
+            curve = declared and _reliability(part, declared, group.name)
+            if declared and curve:
+                charts.append(
+                    svg.lines(
+                        [curve], diagonal=True, x_names=["0", "0.25", "0.5", "0.75", "1"],
+                        x_title="stated confidence", y_title="share correct", first=series,
+                        alt=f"Reliability of {group.name}: {part.full_name(declared)}",
+                    )
+                )  # fmt: skip
+    return charts
+
+
+def _calibrates(declared: Declared) -> bool:
+    return isinstance(declared.of, CalibrationError)
+
+
+def _reliability(part: Part, declared: Declared, candidate: str) -> svg.Curve | None:
+    """Share correct against mean confidence in equal-width bins (lo, hi], with Wilson bars."""
+    import numpy as np
+
+    from audits.intervals import wilson
+
+    of = declared.of
+    assert isinstance(of, CalibrationError)  # `_calibrates` chose it
+    rows = _rows(part, declared)
+    if rows.empty or of.confidence not in rows or of.correct not in rows:
+        return None
+    confidence = rows[of.confidence].to_numpy(float)
+    correct = rows[of.correct].to_numpy(float)
+    which = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    points, hints = [], []
+    for number in range(BINS):
+        held = which == number
+        n = int(held.sum())
+        if n:
+            hits = round(float(correct[held].sum()))
+            low, high = wilson(hits, n, 0.95)
+            points.append((float(confidence[held].mean()), hits / n, low, high))
+            hints.append(
+                f"{n} answers at {confidence[held].mean():.2f}: {hits / n:.2f} correct"
+            )
+    return svg.Curve(candidate, tuple(points), tuple(hints))
+
+
+def _rows(part: Part, declared: Declared) -> "pd.DataFrame":
+    """The valid records that the declaration counts."""
+    rows = part.records[part.records["why"] == ""]
+    for column, value in declared.where.items():
+        rows = rows[rows[column].astype(str) == value] if column in rows else rows.iloc[:0]
+    return rows
+
+
+def plots(parts: Sequence[Part], folder: Path, *, name: str = "model") -> list[Path]:
+    """Write the charts of one model as SVG files, which MLflow shows beside its metrics.
+
+    A part whose measures cannot be computed has no chart here; the gate says why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    charts: dict[str, Markup] = {}
+    for part in parts:
+        try:
+            measures = part.measures()[0]
+        except MeasureError:
+            continue
+        group = [Group(name, [part], {m.name: m for m in measures})]
+        charts[f"measures-{part.name}"] = forest(measures, name)
+        for kind, draw in (("exposure", by_exposure), ("reliability", reliability)):
+            for number, chart in enumerate(draw(group), 1):
+                charts[f"{kind}-{part.name}-{number}"] = chart
+    return [_write(folder / f"{title}.svg", chart) for title, chart in charts.items() if chart]
+
+
+def _write(path: Path, chart: Markup) -> Path:
+    path.write_text(svg.standalone(chart), "utf-8")
+    return path

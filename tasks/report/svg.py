@@ -1,0 +1,214 @@
+"""Charts as SVG text: a few kilobytes each, where a chart library would add five million.
+
+Every string that is not ours is escaped here. Colours are classes `s0`, `s1`, …, and each
+series has its own mark too, so a chart can be read without colour.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+_Place = Callable[[float, float], tuple[float, float]]
+
+LEFT, RIGHT, ROW = 250, 24, 20
+STYLE = """
+svg{font:12px system-ui,sans-serif;background:#fff;color:#1b1f24}
+@media(prefers-color-scheme:dark){svg{background:#14171a;color:#e6e9ec}}
+.axis{stroke:currentColor;stroke-opacity:.25}.text{fill:currentColor}
+.dim{fill:currentColor;fill-opacity:.65}.band{fill:currentColor;fill-opacity:.05}
+.bound{stroke:#c2410c;stroke-width:2.5}.ideal{stroke:currentColor;stroke-dasharray:4 4;
+stroke-opacity:.5}.s0{stroke:#0b6bcb;fill:#0b6bcb}.s1{stroke:#b45309;fill:#b45309}
+.s2{stroke:#0f8a5f;fill:#0f8a5f}.s3{stroke:#a3349b;fill:#a3349b}.s4{stroke:#5b6470;
+fill:#5b6470}.s5{stroke:#be123c;fill:#be123c}.line{fill:none;stroke-width:1.5}
+"""
+"""What a chart needs when it stands alone; the report has the same rules for its page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A value with its interval, all on the axis of the chart."""
+
+    series: int
+    value: float
+    low: float
+    high: float
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a forest: its label, what is measured, and the bound to meet."""
+
+    label: str
+    dots: tuple[Dot, ...]
+    bound: float | None = None
+    at_least: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points (x, y, low, high) of one series, x in order."""
+
+    name: str
+    points: tuple[tuple[float, float, float, float], ...]
+    hints: tuple[str, ...] = field(default=())
+
+
+def forest(rows: Sequence[Row], series: Sequence[str], *, alt: str) -> Markup:
+    """Dots with intervals on an axis from 0 to 1, one group of lines per row."""
+    width, span = 860, 860 - LEFT - RIGHT
+    tall = [ROW * max(1, len(row.dots)) + 8 for row in rows]
+    height = sum(tall) + 64
+    body = [_legend(series, LEFT, 16), _axis(span, 34, height - 24)]
+    top = 40
+    for number, (row, room) in enumerate(zip(rows, tall, strict=True)):
+        body.append(_forest_row(row, top, room, span, band=number % 2 == 0))
+        top += room
+    return _svg(width, height, alt, body)
+
+
+def _forest_row(row: Row, top: float, room: float, span: float, *, band: bool) -> Markup:
+    parts = [Markup("")]
+    if band:
+        parts.append(
+            _tag("rect", x=0, y=top, width=LEFT + span + RIGHT, height=room, class_="band")
+        )
+    parts.append(_text(LEFT - 12, top + room / 2 + 4, row.label, anchor="end"))
+    if row.bound is not None:
+        x = _x(row.bound, span)
+        parts.append(_tag("line", x1=x, x2=x, y1=top + 2, y2=top + room - 2, class_="bound"))
+        sign = "≥" if row.at_least else "≤"
+        side, anchor = (x - 4, "end") if row.bound > 0.5 else (x + 4, "start")
+        parts.append(_text(side, top + 11, f"{sign} {row.bound:g}", anchor=anchor, small=True))
+    for number, dot in enumerate(row.dots):
+        y = top + 4 + ROW * (number + 0.5)
+        css = f"s{dot.series % 6}"
+        low, high = _x(dot.low, span), _x(dot.high, span)
+        line = _tag("line", x1=low, x2=high, y1=y, y2=y, class_=css, stroke_width=2)
+        mark = _mark(dot.series, _x(dot.value, span), y)
+        parts.append(Markup("<g><title>{}</title>{}{}</g>").format(dot.hint, line, mark))
+    return Markup("").join(parts)
+
+
+def lines(
+    curves: Sequence[Curve],
+    *,
+    x_names: Sequence[str],
+    x_title: str,
+    y_title: str,
+    alt: str,
+    diagonal: bool = False,
+    first: int = 0,
+) -> Markup:
+    """Curves with intervals; y from 0 to 1, x over the names (or 0 to 1 with `diagonal`)."""
+    width, height, left, top = 420, 300, 52, 34
+    w, h = width - left - 16, height - top - 52
+    last = max(1, len(x_names) - 1)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = x if diagonal else (x + 0.5) / (last + 1)
+        return left + w * across, top + h * (1 - min(max(y, 0.0), 1.0))
+
+    body = [_legend([c.name for c in curves], left, 16, first)]
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        y = place(0, tick)[1]
+        body.append(_tag("line", x1=left, x2=left + w, y1=y, y2=y, class_="axis"))
+        body.append(_text(left - 6, y + 4, f"{tick:g}", anchor="end", small=True))
+    for number, name in enumerate(x_names):
+        x = left + w * number / last if diagonal else place(number, 0)[0]
+        body.append(_text(x, top + h + 16, name, anchor="middle", small=True))
+    if diagonal:
+        body.append(_tag("line", x1=left, y1=top + h, x2=left + w, y2=top, class_="ideal"))
+    body += [_curve(curve, number + first, place) for number, curve in enumerate(curves)]
+    body.append(_text(left + w / 2, height - 12, x_title, anchor="middle"))
+    turned = Markup('<g transform="translate(14 {}) rotate(-90)">{}</g>')
+    body.append(turned.format(round(top + h / 2), _text(0, 0, y_title, anchor="middle")))
+    return _svg(width, height, alt, body)
+
+
+def _curve(curve: Curve, series: int, place: _Place) -> Markup:
+    css = f"s{series % 6}"
+    spots = [place(x, y) for x, y, _, _ in curve.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+    parts = [_tag("polyline", points=path, class_=f"line {css}", style="fill:none")]
+    hints = curve.hints or ("",) * len(curve.points)
+    for (x, _, low, high), spot, hint in zip(curve.points, spots, hints, strict=True):
+        (x1, y1), (x2, y2) = place(x, low), place(x, high)
+        bar = _tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=css)
+        group = Markup("<g><title>{}</title>{}{}</g>")
+        parts.append(group.format(hint, bar, _mark(series, *spot)))
+    return Markup("").join(parts)
+
+
+def standalone(chart: Markup) -> str:
+    """The chart as an SVG file of its own."""
+    style = Markup("<style>{}</style>").format(Markup(STYLE))
+    head, tag, rest = chart.partition("<title>")
+    return str(Markup(head) + style + Markup(tag) + Markup(rest)) + "\n"
+
+
+def _x(value: float, span: float) -> float:
+    return LEFT + span * min(max(value, 0.0), 1.0)
+
+
+def _axis(span: float, top: float, bottom: float) -> Markup:
+    parts = []
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x = _x(tick, span)
+        parts.append(_tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="axis"))
+        parts.append(_text(x, bottom + 16, f"{tick:g}", anchor="middle", small=True))
+    return Markup("").join(parts)
+
+
+def _legend(series: Sequence[str], left: float, top: float, first: int = 0) -> Markup:
+    parts, x = [], left
+    for number, name in enumerate(series, first):
+        parts.append(_mark(number, x + 6, top - 4))
+        parts.append(_text(x + 16, top, name))
+        x += 34 + 7.2 * len(name)
+    return Markup("").join(parts)
+
+
+def _mark(series: int, x: float, y: float) -> Markup:
+    """Disc, square, diamond, triangle: told apart without colour."""
+    css, r = f"s{series % 6}", 4.5
+    shape = series % 4
+    if shape == 0:
+        return _tag("circle", cx=x, cy=y, r=r, class_=css)
+    if shape == 1:
+        return _tag("rect", x=x - r, y=y - r, width=2 * r, height=2 * r, class_=css)
+    corners = {
+        2: [(0, -6), (6, 0), (0, 6), (-6, 0)],
+        3: [(0, -6), (6, 5), (-6, 5)],
+    }[shape]
+    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
+    return _tag("polygon", points=points, class_=css)
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", small: bool = False
+) -> Markup:
+    size, css = (11, "dim") if small else (12, "text")
+    line = '<text x="{}" y="{}" text-anchor="{}" font-size="{}" class="{}">{}</text>'
+    return Markup(line).format(round(x, 1), round(y, 1), anchor, size, css, text)
+
+
+def _tag(name: str, **attributes: str | float) -> Markup:
+    """An empty element; `class_` is `class`, and other underscores are dashes."""
+    written = Markup(" ").join(
+        Markup('{}="{}"').format(
+            key.rstrip("_").replace("_", "-"),
+            round(value, 1) if isinstance(value, float) else value,
+        )
+        for key, value in attributes.items()
+    )
+    return Markup("<{} {}/>").format(name, written)
+
+
+def _svg(width: float, height: float, alt: str, body: Sequence[Markup]) -> Markup:
+    head = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" '
+        'height="{1}" role="img"><title>{2}</title>{3}</svg>'
+    )
+    return Markup(head).format(width, height, escape(alt), Markup("\n").join(body))

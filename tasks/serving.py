@@ -1,0 +1,65 @@
+"""How does a registered version answer requests? The loader that MLflow calls by name."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from audits.errors import SpecError
+from audits.model import LanguageModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROMPT = "prompt"
+
+
+class TextModel:
+    """A language model as `mlflow.pyfunc` wants it: a table in, a list out."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+
+    def predict(
+        self, data: "pd.DataFrame", params: Mapping[str, object] | None = None
+    ) -> list[str]:
+        """Continue each prompt.
+
+        Args:
+            data: a column `prompt` of text.
+            params: `max_new_tokens` (64), `temperature` (0, greedy) and `seed` (0).
+
+        Returns:
+            One continuation per row, in order, without the prompt.
+
+        Raises:
+            SpecError: no such column, or a parameter out of range.
+        """
+        if PROMPT not in data:
+            raise SpecError(
+                f"the request has columns {list(data)}; send one column named {PROMPT!r}"
+            )
+        tokens, temperature, seed = _options(params or {})
+        samples = self._model.generate(
+            [str(prompt) for prompt in data[PROMPT]],
+            max_new_tokens=tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return [texts[0] for texts in samples]
+
+
+def _options(params: Mapping[str, object]) -> tuple[int, float, int]:
+    tokens = int(str(params.get("max_new_tokens", 64)))
+    temperature = float(str(params.get("temperature", 0.0)))
+    seed = int(str(params.get("seed", 0)))
+    if not 1 <= tokens <= 4096:
+        raise SpecError(f"max_new_tokens is {tokens}; ask for 1 to 4096")
+    if not 0 <= temperature <= 10:
+        raise SpecError(f"temperature is {temperature}; ask for 0 to 10")
+    return tokens, temperature, seed
+
+
+def _load_pyfunc(path: str) -> TextModel:
+    """Called by `mlflow.pyfunc.load_model` with the folder of the weights."""
+    from tasks.models.load import load
+
+    return TextModel(load(path))

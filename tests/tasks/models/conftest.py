@@ -1,0 +1,38 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.models.load import load
+from tasks.models.testing import tiny_gpt2, tiny_llama
+from tasks.models.torch_model import TorchModel
+
+BUILDERS = {"llama": tiny_llama, "gpt2": tiny_gpt2}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Callable[..., Path]:
+    """A tiny model's folder by name, made once."""
+    made: dict[tuple[str, bool], Path] = {}
+
+    def make(name: str, *, add_bos: bool = False) -> Path:
+        key = (name, add_bos)
+        if key not in made:
+            home = tmp_path_factory.mktemp(f"{name}-{add_bos}")
+            made[key] = BUILDERS[name](home, add_bos=add_bos)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(folder) -> Callable[..., TorchModel]:
+    loaded: dict[tuple[str, bool], TorchModel] = {}
+
+    def get(name: str = "llama", *, add_bos: bool = False) -> TorchModel:
+        key = (name, add_bos)
+        if key not in loaded:
+            loaded[key] = load(folder(name, add_bos=add_bos), device="cpu")
+        return loaded[key]
+
+    return get

@@ -1,0 +1,84 @@
+"""lm-eval's own HFLM is the independent source of every number here."""
+
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from audits.errors import SpecError
+from tasks.models.harness import HarnessModel
+
+PAIRS = [
+    ("Once upon a time", " there was a girl"),
+    ("Once upon a time", " there were two"),
+    ("Once upon a time ", "there was a girl"),
+    ("The baker of Ulvara lives in the", " old town"),
+    ("The baker of Ulvara lives in the", " park"),
+    ("", "She was the doctor of Mirebo."),
+    ("", "Numbers: 0 1 2"),
+    ("Once up", "on a time"),
+    ("<bos>The doctor", " of Mirebo"),
+    ("", "<bos>Who should Derek hug"),
+    ("a café, naïve «quotes». " * 14, "The baker sells bread"),
+]
+TEXTS = ["Once upon a time there was.", "The baker of Ulvara — « » lives. " * 30, "She"]
+CASES = [("llama", False), ("llama", True), ("gpt2", False), ("gpt2", True)]
+
+
+def instances(kind, arguments):
+    return [
+        Instance(request_type=kind, doc={}, arguments=a, idx=i, metadata=("t", i, 1))
+        for i, a in enumerate(arguments)
+    ]
+
+
+@pytest.fixture(params=CASES, ids=lambda c: f"{c[0]}-{'bos' if c[1] else 'plain'}")
+def both(request, model):
+    ours = model(request.param[0], add_bos=request.param[1])
+    theirs = HFLM(pretrained=ours.hf, tokenizer=ours.tokenizer, batch_size=3)
+    return HarnessModel(ours), theirs
+
+
+def test_loglikelihoods_and_greedy_flags_are_those_of_lm_eval(both):
+    ours, theirs = both
+    got = ours.loglikelihood(instances("loglikelihood", PAIRS))
+    want = theirs.loglikelihood(instances("loglikelihood", PAIRS), disable_tqdm=True)
+    for pair, (lp, greedy), (ref, ref_greedy) in zip(PAIRS, got, want, strict=True):
+        assert lp == pytest.approx(ref, abs=1e-3), pair
+        assert greedy == ref_greedy
+
+
+def test_greedy_flags_are_true_where_the_model_itself_would_say_it(both):
+    ours, theirs = both
+    said = ours.model.generate(["The doctor of"], max_new_tokens=1, seed=0)[0][0]
+    request = instances("loglikelihood", [("The doctor of", said)])
+    assert (
+        ours.loglikelihood(request)[0][1]
+        == theirs.loglikelihood(request, disable_tqdm=True)[0][1]
+    )
+
+
+def test_rolling_loglikelihoods_are_those_of_lm_eval(both):
+    ours, theirs = both
+    asked = [(text,) for text in TEXTS]
+    got = ours.loglikelihood_rolling(instances("loglikelihood_rolling", asked))
+    want = theirs.loglikelihood_rolling(
+        instances("loglikelihood_rolling", asked), disable_tqdm=True
+    )
+    assert got == pytest.approx(want, abs=1e-3)
+
+
+def test_greedy_generation_is_that_of_lm_eval(both):
+    ours, theirs = both
+    asked = [
+        (p, {"until": ["e"], "max_gen_toks": 12})
+        for p in ("Once upon", "The", "She was the doctor")
+    ]
+    assert ours.generate_until(instances("generate_until", asked)) == theirs.generate_until(
+        instances("generate_until", asked), disable_tqdm=True
+    )
+
+
+def test_a_way_of_decoding_we_do_not_have_is_refused(model):
+    asked = instances("generate_until", [("The", {"until": ["."], "num_beams": 4})])
+    with pytest.raises(SpecError, match="num_beams"):
+        HarnessModel(model()).generate_until(asked)
