@@ -1,0 +1,1 @@
+"""What runs, in which order: the run file, the pipeline, the command line."""

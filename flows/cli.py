@@ -1,0 +1,287 @@
+"""The command line: machine output on stdout, talk and progress on stderr, honest exit codes.
+
+0 promoted or done · 1 refused by the gate · 2 wrong run file, policy or command ·
+3 a stage failed · 4 a registry or evidence that does not verify.
+"""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from audits.errors import AssayError
+from flows.home import Home, find_home, settle, talk
+
+app = typer.Typer(
+    name="assay",
+    help="Train, compress, evaluate, audit and gate small language models on evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="The data catalog: source, revision, licence, sha256.", no_args_is_help=True
+)
+policy_app = typer.Typer(help="Judge a policy before using it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(policy_app, name="policy")
+
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Changes = Annotated[
+    list[str], typer.Option("--set", metavar="PLACE=VALUE", help="Change the run file: a.b=1")
+]
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A run file.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder, a hub id or models:/NAME@ALIAS.")
+]
+VersionName = Annotated[str, typer.Argument(metavar="NAME/VERSION")]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="A dataset folder, as the data stage seals it.")
+]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a person's mistake is one sentence, `--debug` adds the traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    try:
+        outcome = app(args=words, prog_name="assay", standalone_mode=False)
+    except AssayError as error:
+        if debug:
+            traceback.print_exc()
+        talk(f"assay: {error}")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        outcome = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence against tracebacks
+        return _unexpected(error, debug=debug)
+    if outcome == INTERRUPTED:  # Typer turns a Ctrl-C into this, without a word
+        talk("assay: interrupted; the next run continues where this one stopped")
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    # Typer brings its own copy of click or uses the installed one; this base is right in both.
+    usage = typer.BadParameter.__bases__[0]
+    if isinstance(error, usage):
+        said = error.format_message().rstrip(".")  # type: ignore[attr-defined] # click's
+        if said:  # none where no command was given: the help has been shown
+            talk(f"assay: {said}; see `assay --help`")
+        return 2
+    if debug:
+        traceback.print_exc()
+    talk(f"assay: {type(error).__name__}: {error} (run again with --debug for the traceback)")
+    return 3
+
+
+def _home() -> Home:
+    home = find_home()
+    settle(home)
+    return home
+
+
+def _print(document: object) -> None:
+    typer.echo(json.dumps(document, indent=1, sort_keys=False, default=str))
+
+
+@app.command()
+def run(spec: SpecFile, set_: Changes = [], as_json: Json = False) -> int:  # noqa: B006
+    """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all."""
+    home = _home()
+    from flows.closing import closing
+    from flows.running import run_pipeline
+
+    outcome = run_pipeline(spec, set_, home)
+    if as_json:
+        _print(outcome["answer"])
+    else:
+        typer.echo(closing(outcome))
+    return 0 if outcome["promoted"] else 1
+
+
+@app.command()
+def check(spec: SpecFile, set_: Changes = [], as_json: Json = False) -> int:  # noqa: B006
+    """Validate a run file and its policy before any compute."""
+    from flows.checking import check_spec
+
+    return _answer(check_spec(spec, set_, find_home()), as_json)
+
+
+@app.command()
+def train(
+    spec: SpecFile,
+    set_: Changes = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Copy the model here.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Make the data and the base model of a run file, and nothing else."""
+    home = _home()
+    from flows import single
+
+    return _answer(single.train(spec, set_, home, out), as_json)
+
+
+@app.command()
+def compress(
+    model: Model,
+    method: Annotated[str, typer.Option(help='JSON, like \'{"kind": "rtn", "bits": 8}\'')],
+    out: Annotated[Path, typer.Option(help="Where the compressed model goes.")],
+    data: DataFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Compress a model by one method."""
+    home = _home()
+    from flows import single
+
+    return _answer(single.compress(model, method, out, data, home), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    tasks: Annotated[str, typer.Option(help="lm-eval tasks by name, separated by commas.")],
+    include_path: Annotated[Path | None, typer.Option(help="Folder of task files.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examples per task.")] = None,
+    num_fewshot: Annotated[int | None, typer.Option(min=0)] = None,
+    data: DataFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Run lm-eval tasks on a model."""
+    home = _home()
+    from flows import single
+
+    asked = {
+        "tasks": tuple(tasks.split(",")),
+        "limit": limit,
+        "num_fewshot": num_fewshot,
+        "include_path": str(include_path) if include_path else None,
+    }
+    return _answer(single.evaluate(model, asked, data, home), as_json)
+
+
+@app.command()
+def audit(
+    model: Model,
+    audits: Annotated[list[str], typer.Argument(metavar="AUDIT…", help="Kinds of audits.")],
+    data: DataFolder = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> int:
+    """Run audits on a model with the sets of a dataset folder."""
+    home = _home()
+    from flows import single
+
+    return _answer(single.audit(model, audits, data, seed, home), as_json)
+
+
+@app.command()
+def profile(model: Model, as_json: Json = False) -> int:
+    """Measure size, first-token and inter-token latency, throughput and peak memory."""
+    home = _home()
+    from flows import single
+
+    return _answer(single.profile(model, home), as_json)
+
+
+@app.command()
+def report(
+    version: VersionName,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    as_json: Json = False,
+) -> int:
+    """Write one self-contained HTML file about a registered version."""
+    home = _home()
+    from flows import reviewing
+
+    return _answer(reviewing.report(version, out, home), as_json)
+
+
+@app.command()
+def reproduce(version: VersionName, as_json: Json = False) -> int:
+    """Make a version again from its stored run file: identical, within noise, or differs."""
+    home = _home()
+    from flows import reviewing
+
+    return _answer(reviewing.reproduce(version, home), as_json)
+
+
+@app.command()
+def serve(
+    file: Annotated[Path, typer.Option(help="Deployment file.")] = Path("infra/prefect.yaml"),
+    host: str = "127.0.0.1",
+    port: int = 4200,
+) -> int:
+    """Start a Prefect server and run the scheduled run files by themselves."""
+    # Nobody watches a scheduled run, so its log is where its failures are found.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    home = _home()
+    from flows.serve import serve as start
+
+    start(file, home, host=host, port=port)
+    return 0
+
+
+@app.command()
+def ui(host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Open the MLflow UI over this installation's registry."""
+    home = _home()
+    from flows.machine import mlflow_ui
+
+    return mlflow_ui(home, host, port)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Say what this machine can and cannot do."""
+    home = _home()
+    from flows.machine import examine
+
+    return _answer(examine(home), as_json)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> int:
+    """List the data catalog and what of it is on this machine."""
+    from flows.machine import list_data
+
+    return _answer(list_data(find_home()), as_json)
+
+
+@data_app.command("fetch")
+def data_fetch(name: str, as_json: Json = False) -> int:
+    """Fetch a set of the catalog into the cache; a differing checksum is an error."""
+    home = _home()
+    from flows.machine import fetch_data
+
+    return _answer(fetch_data(name, home), as_json)
+
+
+@policy_app.command("lint")
+def policy_lint(
+    file: Annotated[Path, typer.Argument()],
+    spec: Annotated[Path | None, typer.Option(help="Check measures against this run.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what is wrong with a policy before using it."""
+    from flows.checking import lint_policy
+
+    return _answer(lint_policy(file, spec), as_json)
+
+
+def _answer(answer: "tuple[dict[str, Any], str]", as_json: bool) -> int:
+    """Print the document or the text; a document may carry its own exit code."""
+    document, text = answer
+    if as_json:
+        _print({k: v for k, v in document.items() if k != "exit"})
+    else:
+        typer.echo(text)
+    code = document.get("exit", 0)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,78 @@
+"""Put every candidate before the gate and move the champion at most once."""
+
+from dataclasses import dataclass, replace
+
+from audits.errors import GateRefused
+from audits.evidence import Evidence
+from flows.home import Home, talk
+from flows.plan import Made
+from flows.spec import BASE, RunSpec
+from registry.gate import Case, Decision, choose, decide
+from registry.mlflow_store import open_store
+from registry.store import CHAMPION, Store, Version
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A candidate after the gate."""
+
+    name: str
+    version: Version
+    evidence: Evidence
+    decision: Decision
+    promoted: bool = False
+
+
+def judge(
+    spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
+) -> tuple[Judged, ...]:
+    """Decide on each candidate from the evidence that the registry holds."""
+    store = open_store(home.tracking_uri, home.root)
+    name = spec.registered
+    evidence = {c.name: store.evidence(name, versions[c.name]) for c in made.candidates}
+    champion = _champion(store, name, versions, evidence)
+    judged = []
+    for candidate in made.candidates:
+        case = Case(
+            candidate=evidence[candidate.name],
+            parent=None if candidate.name == BASE else evidence[BASE],
+            champion=champion,
+        )
+        decision = decide(spec.policy, case)
+        version = store.version(name, versions[candidate.name])
+        if store.decision(version) != decision:
+            version = store.record(version, decision, spec.policy.model_dump(mode="json"))
+        judged.append(Judged(candidate.name, version, case.candidate, decision))
+    return tuple(judged)
+
+
+def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
+    """Make the passing candidate that the policy prefers champion; mark it promoted."""
+    store = open_store(home.tracking_uri, home.root)
+    chosen = choose([j.decision for j in judged], spec.policy, [j.evidence for j in judged])
+    if chosen is None:
+        return judged
+    best = judged[chosen]
+    before = store.resolve(spec.registered, CHAMPION)
+    store.nominate(best.version)
+    try:
+        version = store.promote(
+            best.version, best.decision, expected_champion=before.number if before else None
+        )
+    except GateRefused as refusal:
+        talk(f"assay: {refusal}")
+        return judged
+    done = replace(best, version=version, promoted=True)
+    return tuple(done if j is best else j for j in judged)
+
+
+def _champion(
+    store: Store, name: str, versions: dict[str, str], evidence: dict[str, Evidence]
+) -> Evidence | None:
+    champion = store.resolve(name, CHAMPION)
+    if champion is None:
+        return None
+    for candidate, number in versions.items():
+        if number == champion.number:
+            return evidence[candidate]
+    return store.evidence(name, champion.number)

@@ -1,0 +1,86 @@
+"""The pipeline: data, model, variants, measurements, versions, the gate, the report."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.home import Home, find_home, settle, talk
+from flows.judging import Judged, judge, promote
+from flows.ledger import Entry, Ledger
+from flows.outcome import answer, write_report
+from flows.plan import Made, make
+from flows.publishing import Publisher
+from flows.spec import RunSpec, load_spec
+from tasks.artifact import Artifact, Vault
+from tasks.job import Call
+from tasks.report import table
+from tasks.stages import prefect_task
+
+
+@flow(name="assay", log_prints=False, validate_parameters=False)
+def pipeline(run_file: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Run a run file from data to a decision.
+
+    Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
+    people, and `answer` for machines (see `flows.outcome.answer`).
+    """
+    ledger = Ledger()
+    home = find_home()
+    settle(home)
+    spec = load_spec(Path(run_file), changes)
+    talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
+    performer = Performer(home, ledger)
+    made = make(spec, home, performer)
+    with ledger.records("publish"):
+        publisher = Publisher(spec, home, made, ledger)
+        versions = publisher.publish_all(performer)
+    with ledger.records("gate"):
+        judged = gate_task(spec, home, made, versions)
+    run, report = write_report(spec, home, made, judged, ledger)
+    with ledger.records("publish"):
+        publisher.close(judged, report)
+    result = answer(spec, home, judged, ledger, report)
+    return {
+        "promoted": any(j.promoted for j in judged),
+        "answer": result,
+        "table": table(run),
+    }
+
+
+class Performer:
+    """Carries out calls as Prefect tasks and keeps the ledger."""
+
+    def __init__(self, home: Home, ledger: Ledger) -> None:
+        self._vault = Vault(home.artifacts)
+        self._ledger = ledger
+
+    def __call__(self, wanted: Call) -> Artifact:
+        """The sealed artifact of a call, made now or found."""
+        found = self._vault.find(wanted.stage, wanted.key)
+        stage = prefect_task(wanted.stage)
+        if found is None:
+            # Prefect may remember a result whose artifact has been removed.
+            stage = stage.with_options(refresh_cache=True)
+            talk(f"  {wanted.stage} {wanted.label} …")
+        began = time.perf_counter()
+        state = stage(wanted, return_state=True)
+        made: Artifact = state.result()
+        elapsed = time.perf_counter() - began
+        facts = self._vault.facts(made)
+        self._ledger.add(
+            Entry.of(wanted, made, facts, cached=found is not None, elapsed=elapsed)
+        )
+        return made
+
+
+@task(name="gate", log_prints=False, persist_result=False, cache_policy=NO_CACHE)
+def gate_task(
+    spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
+) -> tuple[Judged, ...]:
+    """Judge every candidate and promote at most one. Never cached: the champion may move."""
+    judged = judge(spec, home, made, versions)
+    return promote(spec, home, judged)

@@ -1,0 +1,163 @@
+"""What a run file makes, in order: calls in, sealed artifacts out. Knows no orchestrator."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from audits.errors import SpecError
+from flows.home import Home
+from flows.spec import BASE, RunSpec, Variant
+from tasks.artifact import Artifact, fingerprint
+from tasks.audit import AuditRun
+from tasks.data import sources
+from tasks.evaluate import EvaluateSettings
+from tasks.job import Call
+from tasks.stages import call
+from tasks.train import CheckpointSettings, TrainSettings
+
+Perform = Callable[[Call], Artifact]
+"""Carries out a call: Prefect in a run, directly in `reproduce` and in tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may become champion, and everything measured about it."""
+
+    name: str
+    model: Artifact
+    parts: Mapping[str, Artifact]
+    steps: tuple[Artifact, ...]
+    """Every model on the way from the base, the candidate's own last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All that the stages of a run made, before anything is published or judged."""
+
+    dataset: Artifact
+    tokenizer: Artifact | None
+    base: Artifact
+    candidates: tuple[Candidate, ...]
+
+
+def make(spec: RunSpec, home: Home, perform: Perform) -> Made:
+    """Data, model, variants, and every measurement of every candidate."""
+    dataset = make_dataset(spec, home, perform)
+    tokenizer, base = base_model(spec, home, dataset, perform)
+    candidates = [_measure(spec, home, BASE, base, base, (), dataset, perform)]
+    for variant in spec.variants:
+        steps = _chain(home, variant, base, dataset, perform)
+        candidates.append(
+            _measure(spec, home, variant.name, steps[-1], base, steps, dataset, perform)
+        )
+    return Made(dataset, tokenizer, base, tuple(candidates))
+
+
+def make_dataset(spec: RunSpec, home: Home, perform: Perform) -> Artifact:
+    """The dataset of a run; what it reads from outside is part of its key."""
+    roots = "\n".join(map(str, home.data_roots))
+    return perform(
+        call(
+            "data",
+            spec.data,
+            {},
+            root=home.artifacts,
+            label=spec.data.kind,
+            sources=sources(spec.data, home.data_roots),
+            context={"roots": roots},
+        )
+    )
+
+
+def base_model(
+    spec: RunSpec, home: Home, dataset: Artifact, perform: Perform
+) -> tuple[Artifact | None, Artifact]:
+    """The tokenizer, where one is made here, and the uncompressed model."""
+    model = spec.model
+    if isinstance(model, TrainSettings):
+        tokenizer = perform(
+            call("tokenizer", model.tokenizer, {"dataset": dataset}, root=home.artifacts)
+        )
+        inputs = {"dataset": dataset, "tokenizer": tokenizer}
+        return tokenizer, perform(call("train", model, inputs, root=home.artifacts, label=BASE))
+    return None, perform(checkpoint_call(model, home))
+
+
+def checkpoint_call(model: CheckpointSettings, home: Home) -> Call:
+    """The call that brings an existing checkpoint in; its content is part of the key."""
+    folder = Path(model.path).expanduser()
+    sources = {model.path: fingerprint(folder)} if folder.is_dir() else {}
+    return call("checkpoint", model, {}, root=home.artifacts, label=BASE, sources=sources)
+
+
+def _chain(
+    home: Home, variant: Variant, base: Artifact, dataset: Artifact, perform: Perform
+) -> tuple[Artifact, ...]:
+    made: list[Artifact] = []
+    for number, method in enumerate(variant.steps, 1):
+        source = made[-1] if made else base
+        label = variant.name if len(variant.steps) == 1 else f"{variant.name} step {number}"
+        inputs = {"model": source, "dataset": dataset}
+        made.append(perform(call("compress", method, inputs, root=home.artifacts, label=label)))
+    return tuple(made)
+
+
+def _measure(
+    spec: RunSpec,
+    home: Home,
+    name: str,
+    model: Artifact,
+    base: Artifact,
+    steps: tuple[Artifact, ...],
+    dataset: Artifact,
+    perform: Perform,
+) -> Candidate:
+    asked = {"model": model, "dataset": dataset}
+    trained = {"trained": base} if base.stage == "train" else {}
+    parts: dict[str, Artifact] = {}
+    if spec.evaluate.tasks or spec.evaluate.texts:
+        parts["evaluate"] = perform(
+            call(
+                "evaluate",
+                spec.evaluate,
+                asked,
+                root=home.artifacts,
+                label=name,
+                sources=task_sources(spec.evaluate),
+            )
+        )
+    for audit in spec.audits:
+        settings = AuditRun(audit=audit, seed=spec.seed)
+        parts[audit.title] = perform(
+            call(
+                "audit",
+                settings,
+                asked | trained,
+                root=home.artifacts,
+                label=f"{audit.title} of {name}",
+            )
+        )
+    if spec.profile.enabled:
+        parts["profile"] = perform(
+            call("profile", spec.profile, {"model": model}, root=home.artifacts, label=name)
+        )
+    return Candidate(name, model, parts, steps or (model,))
+
+
+def task_sources(settings: EvaluateSettings) -> dict[str, str]:
+    """Digest of the user's own task files; those of packages follow their versions."""
+    if settings.include_path is None:
+        return {}
+    folder = Path(settings.include_path)
+    if not folder.is_dir():
+        raise SpecError(f"evaluate.include_path: {folder} is no folder; give one of task files")
+    return {"include_path": fingerprint(folder)}
+
+
+def find_candidate(made: Made, name: str) -> Candidate:
+    """The candidate called so, or SpecError with the names there are."""
+    for candidate in made.candidates:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(c.name for c in made.candidates)
+    raise SpecError(f"no candidate is called {name!r}; this run makes: {known}")

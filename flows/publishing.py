@@ -1,0 +1,124 @@
+"""Put a run into the registry: a parent run, its stages, and a version per candidate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audits.errors import SpecError
+from flows.home import Home
+from flows.judging import Judged
+from flows.ledger import Entry, Ledger
+from flows.plan import Candidate, Made, Perform
+from flows.spec import RunSpec
+from registry.mlflow_store import open_store
+from registry.store import Dataset
+from tasks.artifact import Artifact, Vault
+from tasks.job import Call
+from tasks.publish import PART, PublishSettings, read_receipt
+from tasks.stages import call
+
+
+class Publisher:
+    """Publishes what is new. A run in which nothing was made leaves no run behind."""
+
+    def __init__(self, spec: RunSpec, home: Home, made: Made, ledger: Ledger) -> None:
+        self._spec, self._home, self._made, self._ledger = spec, home, made, ledger
+        self._store = open_store(home.tracking_uri, home.root)
+        self._vault = Vault(home.artifacts)
+        self._parent: str | None = None
+
+    def publish_all(self, perform: Perform) -> dict[str, str]:
+        """Return the version number of each candidate, by candidate name."""
+        return {c.name: self._publish(c, perform) for c in self._made.candidates}
+
+    def _publish(self, candidate: Candidate, perform: Perform) -> str:
+        wanted = self._call(candidate, {})
+        found = self._vault.find("publish", wanted.key)
+        if found is not None and not self._is_registered(found):
+            self._vault.discard(found)
+            found = None
+        if found is None:
+            wanted = self._call(candidate, {"parent": self._parent_run()})
+        return read_receipt(perform(wanted))["number"]
+
+    def _call(self, candidate: Candidate, context: Mapping[str, str]) -> Call:
+        spec, made = self._spec, self._made
+        settings = PublishSettings(
+            tracking_uri=self._home.tracking_uri,
+            store=str(self._home.root),
+            registered=spec.registered,
+            title=candidate.name,
+            spec=spec.model_dump_json(),
+            policy=spec.policy.identity,
+            about={"about": spec.about} if spec.about else {},
+        )
+        inputs: dict[str, Artifact] = {
+            "model": candidate.model, "base": made.base, "dataset": made.dataset,
+            **{f"{PART}{name}": part for name, part in candidate.parts.items()},
+        }  # fmt: skip
+        return call(
+            "publish",
+            settings,
+            inputs,
+            root=self._home.artifacts,
+            label=candidate.name,
+            context=context,
+        )
+
+    def _is_registered(self, receipt: Artifact) -> bool:
+        stored = read_receipt(receipt)
+        try:
+            version = self._store.version(stored["name"], stored["number"])
+        except SpecError:
+            return False
+        return version.weights == stored["weights"]
+
+    def _parent_run(self) -> str:
+        if self._parent is None:
+            spec, data = self._spec, self._made.dataset
+            self._parent = self._store.begin(
+                spec.name, spec.name,
+                tags={"spec": spec.identity, "policy": spec.policy.identity},
+                params={"seed": spec.seed, "candidates": len(self._made.candidates)},
+                datasets=(Dataset("dataset", data.digest, str(data.folder)),),
+            )  # fmt: skip
+        return self._parent
+
+    def close(self, judged: tuple[Judged, ...], report: Path) -> None:
+        """Record the executed stages, the data and the report, and finish the parent run."""
+        if self._parent is None:
+            return
+        for entry in self._ledger.executed:
+            if entry.stage != "publish":
+                self._store.child(
+                    self._parent, entry.name, tags={"stage": entry.stage, "key": entry.key},
+                    params=_flat(entry.settings), metrics=_numbers(entry),
+                )  # fmt: skip
+        artifacts = {"report.html": report, "dataset": self._made.dataset.folder}
+        if self._made.tokenizer is not None:
+            artifacts["tokenizer"] = self._made.tokenizer.folder
+        metrics = {f"overhead.{k}": float(v) for k, v in self._ledger.overhead().items()}
+        metrics["promoted"] = float(any(j.promoted for j in judged))
+        self._store.attach(self._parent, artifacts=artifacts, metrics=metrics)
+        for one in judged:
+            self._store.attach(one.version.run, artifacts={"report.html": report})
+        self._store.finish(self._parent)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(value)[:400]
+    return found
+
+
+def _numbers(entry: Entry) -> dict[str, float]:
+    numbers = {"seconds": entry.seconds}
+    energy = entry.energy or {}
+    for key in ("energy_j", "duration_s"):
+        if isinstance(energy.get(key), int | float):
+            numbers[f"energy.{key}"] = float(energy[key])
+    return numbers

@@ -1,0 +1,184 @@
+"""One stage by itself, on a model folder, a hub id or a registered version."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audits.errors import EvidenceError, SpecError
+from audits.evidence import Part
+from audits.settings import Settings
+from flows.home import Home
+from flows.plan import base_model, checkpoint_call, make_dataset, task_sources
+from flows.spec import load_spec
+from registry import parts
+from registry.documents import validate
+from tasks.artifact import Artifact, fingerprint
+from tasks.audit import AuditRun
+from tasks.compress import AnyMethod
+from tasks.evaluate import EvaluateSettings
+from tasks.profile import ProfileSettings
+from tasks.stages import call, perform
+from tasks.train import CheckpointSettings
+
+Answer = tuple[dict[str, Any], str]
+
+
+class _Chosen(Settings):
+    """A method given on the command line."""
+
+    method: AnyMethod
+
+
+def train(path: Path, changes: Sequence[str], home: Home, out: Path | None) -> Answer:
+    """Make the data and the base model of a run file."""
+    spec = load_spec(path, changes)
+    dataset = make_dataset(spec, home, perform)
+    _, model = base_model(spec, home, dataset, perform)
+    folder = _copy(model.folder, out) if out else model.folder
+    return (
+        {"model": str(folder), "digest": model.digest, "dataset": str(dataset.folder)},
+        f"model    {folder}\ndataset  {dataset.folder}",
+    )
+
+
+def compress(model: str, method: str, out: Path, data: Path | None, home: Home) -> Answer:
+    """Apply one compression method to a model."""
+    try:
+        document = json.loads(method)
+    except ValueError as error:
+        raise SpecError(f"--method: {method!r} is not JSON ({error})") from error
+    settings = validate(_Chosen, {"method": document}, "--method").method
+    inputs = {"model": find_model(model, home), **_dataset(data)}
+    made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
+    folder = _copy(made.folder, out)
+    return {"model": str(folder), "digest": made.digest}, f"model    {folder}"
+
+
+def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: Home) -> Answer:
+    """Run lm-eval tasks on a model and show lm-eval's own table."""
+    given = {k: v for k, v in asked.items() if v is not None}
+    settings = validate(EvaluateSettings, given, "evaluate")
+    inputs = {"model": find_model(model, home), **_dataset(data)}
+    made = perform(
+        call(
+            "evaluate",
+            settings,
+            inputs,
+            root=home.artifacts,
+            label=model,
+            sources=task_sources(settings),
+        )
+    )
+    table = (made.folder / "table.md").read_text("utf-8")
+    return _document(made), table
+
+
+def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
+    """Run audits of the catalog with their default settings."""
+    inputs = {"model": find_model(model, home), **_dataset(data)}
+    documents, texts = [], []
+    for kind in kinds:
+        settings = validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit")
+        made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
+        documents.append(_document(made))
+        texts.append(_lines(parts.read(made.folder)))
+    return {"audits": documents}, "\n\n".join(texts)
+
+
+def profile(model: str, home: Home) -> Answer:
+    """Measure a model in a fresh process."""
+    inputs = {"model": find_model(model, home)}
+    made = perform(call("profile", ProfileSettings(), inputs, root=home.artifacts, label=model))
+    return _document(made), _lines(parts.read(made.folder))
+
+
+def find_model(named: str, home: Home) -> Artifact:
+    """A model by folder, hub id or `models:/NAME@ALIAS`, as an artifact."""
+    from tasks.models.folder import check_folder, weights_digest
+
+    if named.startswith("models:/"):
+        folder = _registered(named.removeprefix("models:/"), home)
+    elif Path(named).expanduser().is_dir():
+        folder = Path(named).expanduser().resolve()
+    else:
+        return perform(checkpoint_call(CheckpointSettings(path=named), home))
+    check_folder(folder)
+    return Artifact(kind="model", path=str(folder), digest=weights_digest(folder))
+
+
+def _registered(named: str, home: Home) -> Path:
+    """The weights of a version, copied out of the registry once and verified.
+
+    Raises:
+        EvidenceError: they are missing, or are not the ones the version stands for.
+    """
+    from flows.reviewing import find_version
+    from registry.layout import DATA
+    from registry.mlflow_store import open_store
+    from tasks.models.folder import weights_digest
+
+    store = open_store(home.tracking_uri, home.root)
+    version = find_version(store, named)
+    folder = home.root / "models" / version.weights
+    if not folder.is_dir():
+        source = store.attachment(version, DATA)
+        if weights_digest(source) != version.weights:
+            raise EvidenceError(
+                f"models:/{named}: the stored files are not the weights of this version; "
+                "publish them again with `assay run`"
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _copy(source, folder)
+    return folder
+
+
+def _dataset(folder: Path | None) -> dict[str, Artifact]:
+    if folder is None:
+        return {}
+    if not (folder / "manifest.json").is_file():
+        raise SpecError(
+            f"--data {folder}: has no manifest.json; give a dataset folder, as `assay train` "
+            "prints one"
+        )
+    resolved = folder.resolve()
+    return {
+        "dataset": Artifact(kind="dataset", path=str(resolved), digest=fingerprint(resolved))
+    }
+
+
+def _document(made: Artifact) -> dict[str, Any]:
+    part = parts.read(made.folder)
+    measures, absent = part.measures()
+    return {
+        "part": part.name,
+        "measures": [
+            {"name": m.name, "value": m.value, "low": m.low, "high": m.high, "n": m.n,
+             "clusters": m.clusters, "better": m.better, "unit": m.unit, "method": m.method}
+            for m in measures
+        ],
+        "absent": dict(absent),
+        "records": str(made.folder / "records.parquet"),
+    }  # fmt: skip
+
+
+def _lines(part: Part) -> str:
+    measures, absent = part.measures()
+    lines = [f"{'measure':<44}{'value':>12}  95% interval"]
+    lines += [
+        f"{m.name:<44}{m.value:>12.4g}  [{m.low:.4g}, {m.high:.4g}]  n={m.n} {m.unit}"
+        for m in measures
+    ]
+    lines += [f"{name:<44}{'absent':>12}  {why}" for name, why in absent.items()]
+    return "\n".join(lines)
+
+
+def _copy(folder: Path, out: Path) -> Path:
+    if out.exists():
+        raise SpecError(f"--out {out}: is already there; give a new folder")
+    aside = out.with_name(out.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(folder, aside)
+    aside.rename(out)
+    return out

@@ -1,0 +1,137 @@
+"""The run file: YAML in, one frozen `RunSpec` out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from audits.catalog import AnyAudit
+from audits.errors import SpecError
+from audits.estimand import Declared
+from audits.settings import Settings
+from registry.documents import read_yaml, validate
+from registry.policy import Policy, load_policy
+from tasks.compress import AnyMethod
+from tasks.data import AnyData
+from tasks.evaluate import EvaluateSettings
+from tasks.profile import ProfileSettings
+from tasks.train import AnyModel
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+BASE = "base"
+"""Name of the uncompressed candidate, which is always one."""
+
+
+class Variant(Settings):
+    """A candidate made from the base model by a chain of steps."""
+
+    name: Name
+    steps: Annotated[tuple[AnyMethod, ...], Field(min_length=1)]
+
+
+class RunSpec(Settings):
+    """Everything that determines a run; the policy is resolved into it."""
+
+    name: Name
+    about: str = ""
+    seed: int = 0
+    data: AnyData
+    model: AnyModel
+    variants: tuple[Variant, ...] = ()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    audits: tuple[AnyAudit, ...]
+    profile: ProfileSettings = ProfileSettings()
+    policy: Policy
+    registered_model: str = ""
+    """Name in the model registry; empty means the run's name."""
+
+    @field_validator("variants")
+    @classmethod
+    def _variants_differ(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        _refuse_doubles([BASE, *(v.name for v in variants)], "variant")
+        return variants
+
+    @field_validator("audits")
+    @classmethod
+    def _audits_differ(cls, audits: tuple[AnyAudit, ...]) -> tuple[AnyAudit, ...]:
+        _refuse_doubles(["evaluate", "profile", *(a.title for a in audits)], "audit")
+        return audits
+
+    @property
+    def registered(self) -> str:
+        """Name of the registered model whose versions the candidates become."""
+        return self.registered_model or self.name
+
+    def declares(self) -> dict[str, Declared]:
+        """Every measure that the stages of this run promise, by full name."""
+        parts: list[tuple[str, Sequence[Declared]]] = [
+            ("evaluate", self.evaluate.declares()),
+            ("profile", self.profile.declares()),
+            *((a.title, a.declares()) for a in self.audits),
+        ]
+        return {f"{part}/{d.name}": d for part, declared in parts for d in declared}
+
+
+def load_spec(path: Path, changes: Sequence[str] = ()) -> RunSpec:
+    """Read a run file, apply `a.b=value` changes, resolve its policy, or say what is wrong.
+
+    A policy given as a path is looked for beside the run file, then from where we stand.
+    """
+    document = read_yaml(path)
+    if not isinstance(document, dict):
+        raise SpecError(f"{path}: a run file is a mapping of keys; this is {_noun(document)}")
+    for change in changes:
+        _apply(document, change)
+    named = document.get("policy")
+    if isinstance(named, str):
+        document["policy"] = json.loads(load_policy(_beside(path, named)).model_dump_json())
+    return validate(RunSpec, document, str(path))
+
+
+def _beside(path: Path, named: str) -> Path:
+    beside = path.parent / named
+    return beside if beside.exists() else Path(named)
+
+
+def _apply(document: dict[str, object], change: str) -> None:
+    """Set a dotted place to a YAML value; numbers index lists."""
+    import yaml
+
+    place, sign, text = change.partition("=")
+    if not sign:
+        raise SpecError(f"--set {change}: write it as place=value, like train.seed=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {change}: {text!r} is not a YAML value") from error
+    *way, last = place.split(".")
+    here: object = document
+    for step in way:
+        here = _enter(here, step, change)
+    if isinstance(here, list) and last.isdigit() and int(last) < len(here):
+        here[int(last)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise SpecError(f"--set {change}: {place!r} is no place in the run file")
+
+
+def _enter(here: object, step: str, change: str) -> object:
+    if isinstance(here, dict):
+        return here.setdefault(step, {})
+    if isinstance(here, list) and step.isdigit() and int(step) < len(here):
+        return here[int(step)]
+    raise SpecError(f"--set {change}: {step!r} is no place in the run file")
+
+
+def _refuse_doubles(names: Sequence[str], what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two {what}s are called {name!r}; give each its own name")
+
+
+def _noun(document: object) -> str:
+    return "empty" if document is None else f"a {type(document).__name__}"
