@@ -1,7 +1,9 @@
 """A real Prefect server that runs run files by themselves, on their schedules."""
 
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
@@ -89,13 +91,38 @@ def serve(path: Path, home: Home, *, host: str, port: int) -> None:
     require_port(host, port)
     server = PrefectServer.lasting(host, port, home.root / "logs" / "prefect-server.log")
     try:
-        server.wait()
-        talk(f"Prefect server and UI at http://{host}:{port}; stop with Ctrl-C.")
-        for deployment in wanted.deployments:
-            talk(f"  {deployment.name}: {deployment.parameters['run_file']}")
-        _serve_all(wanted)
+        with _ctrl_c_stays_itself():
+            server.wait()
+            talk(f"Prefect server and UI at http://{host}:{port}; stop with Ctrl-C.")
+            for deployment in wanted.deployments:
+                talk(f"  {deployment.name}: {deployment.parameters['run_file']}")
+            _serve_all(wanted)
     finally:
         server.stop()
+
+
+@contextmanager
+def _ctrl_c_stays_itself() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a Ctrl-C even where a library has made it its own failure.
+
+    pydantic, for one, turns an interrupt amid serialization into a serialization error.
+    """
+    pressed = False
+
+    def press(_number: int, _frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Exception:
+        if pressed:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve_all(wanted: Deployments) -> None:

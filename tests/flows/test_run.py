@@ -123,16 +123,19 @@ def test_a_policy_that_nothing_meets_refuses_all_and_leaves_the_champion(first, 
         bound = candidate["findings"][0]
         assert "must be at most 0.01" in bound["because"]
     assert again.champion() == before
-    assert again.versions() == [("tiny", 1), ("tiny", 2), ("tiny", 3)]
+    assert [v for v in again.versions() if v[0] == "tiny"] == [
+        ("tiny", 1), ("tiny", 2), ("tiny", 3)
+    ]  # fmt: skip
 
 
 def test_two_runs_at_once_share_what_they_make(copied, tiny):
     changes = ["--set", "model.seed=1", "--set", "audits=[]", "--set", "profile.enabled=false"]
     changes += ["--set", "policy.prefer.measure=evaluate/bits_per_byte/heldout"]
+    before = copied.sealed("train")
     both = [copied.start("run", tiny, "--json", *changes) for _ in range(2)]
     answers = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     assert half_made(copied) == []
-    assert len(copied.sealed("train")) == 2  # the first run's and the one both made
+    assert len(set(copied.sealed("train")) - set(before)) == 1  # both use it
     assert copied.versions() == [("tiny", 1), ("tiny", 2), ("tiny", 3)]
     assert len(copied.sealed("publish")) == 3
