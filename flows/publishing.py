@@ -10,6 +10,7 @@ from flows.judging import Judged
 from flows.ledger import Entry, Ledger
 from flows.plan import Candidate, Made, Perform
 from flows.spec import RunSpec
+from registry.card import escape
 from registry.mlflow_store import open_store
 from registry.store import Dataset
 from tasks.artifact import Artifact, Vault
@@ -99,10 +100,24 @@ class Publisher:
             artifacts["tokenizer"] = self._made.tokenizer.folder
         metrics = {f"overhead.{k}": float(v) for k, v in self._ledger.overhead().items()}
         metrics["promoted"] = float(any(j.promoted for j in judged))
-        self._store.attach(self._parent, artifacts=artifacts, metrics=metrics)
+        self._store.attach(
+            self._parent, artifacts=artifacts, metrics=metrics, note=_note(self._spec, judged)
+        )
         for one in judged:
             self._store.attach(one.version.run, artifacts={"report.html": report})
         self._store.finish(self._parent)
+
+
+def _note(spec: RunSpec, judged: tuple[Judged, ...]) -> str:
+    """What a reviewer reads first on the page of a run."""
+    rows = [
+        f"| {escape(one.name)} | {one.version.number} "
+        f"| {'promoted' if one.promoted else one.decision.verdict} "
+        f"| {escape(one.decision.sentence)} |"
+        for one in judged
+    ]
+    head = [escape(spec.about), "", "| candidate | version | verdict | why |"]
+    return "\n".join([*head, "| --- | --- | --- | --- |", *rows])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -16,7 +16,9 @@ from registry.wording import number
 
 MARK = {Verdict.PASS: "pass", Verdict.FAIL: "**FAIL**", Verdict.INCONCLUSIVE: "inconclusive"}
 PROSE = ("intended_use", "limits")
-SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|<>~$&@:])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|~:])")
+ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "@": "&#64;"})
+"""Where MLflow's renderer would show a backslash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +64,11 @@ def escape(value: object) -> str:
     r"""Foreign text as one line of plain Markdown.
 
     >>> print(escape("<b>|x|</b>"))
-    \<b\>\|x\|\</b\>
+    &lt;b&gt;\|x\|&lt;/b&gt;
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = "".join(c if c.isprintable() else " " for c in text)
-    return SPECIAL.sub(r"\\\1", text)
+    return SPECIAL.sub(r"\\\1", text).translate(ENTITIES)
 
 
 def _verdict(decision: Decision | None) -> list[str]:

@@ -113,8 +113,12 @@ class Store(Protocol):
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         artifacts: Mapping[str, Path] | None = None,
+        note: str = "",
     ) -> None:
-        """Add to a run (the HTML report, totals). Metrics must be finite."""
+        """Add to a run (the HTML report, totals). Metrics must be finite.
+
+        `note` is Markdown that a reviewer reads first on the run's page.
+        """
         ...
 
     def finish(self, run: str, *, ok: bool = True) -> None:

@@ -35,6 +35,7 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, Path] = field(default_factory=dict)
     datasets: list[Dataset] = field(default_factory=list)
+    note: str = ""
     status: str = "RUNNING"
 
 
@@ -90,12 +91,14 @@ class MemoryStore:
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         artifacts: Mapping[str, Path] | None = None,
+        note: str = "",
     ) -> None:
         """Add to a run. Metrics must be finite."""
         held = self.runs[run]
         held.tags |= tags or {}
         held.metrics |= {k: layout.finite(k, v) for k, v in (metrics or {}).items()}
         held.artifacts |= artifacts or {}
+        held.note = note or held.note
 
     def finish(self, run: str, *, ok: bool = True) -> None:
         """Close a run as finished or failed."""

@@ -81,9 +81,11 @@ class VersionStore:
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         artifacts: Mapping[str, Path] | None = None,
+        note: str = "",
     ) -> None:
         """Add to a run (the HTML report, totals). Metrics must be finite."""
-        self._mlflow.log(run, metrics=metrics, tags=_ours(tags))
+        words = {"mlflow.note.content": note} if note else {}
+        self._mlflow.log(run, metrics=metrics, tags=_ours(tags) | words)
         self._attach(run, artifacts)
 
     def finish(self, run: str, *, ok: bool = True) -> None:

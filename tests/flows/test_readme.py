@@ -1,6 +1,5 @@
 """What the README tells people to type works."""
 
-import importlib
 import os
 import re
 import shlex
@@ -20,10 +19,6 @@ SMALL = {
     "infra/runs/stories260k.yaml": "tests/flows/runs/own.yaml",
     "quickstart/": "tiny/",
 }
-VOCABULARY = (
-    "collections.abc", "typing", "audits.audit", "audits.estimand", "audits.evidence",
-    "audits.model", "audits.settings",
-)  # fmt: skip
 
 
 def commands():
@@ -92,9 +87,7 @@ def test_the_audit_of_the_readme_is_one():
     (code,) = [
         c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class " in c
     ]
-    names = {}
-    for module in VOCABULARY:
-        names |= vars(importlib.import_module(module))
+    names = {"__name__": "answer_length"}
     exec(code, names)
     made = [v for k, v in names.items() if k == re.search(r"class (\w+)", code)[1]]
     rows = [{"id": str(i), "prompt": "one " * (i + 1)} for i in range(12)]

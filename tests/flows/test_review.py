@@ -81,3 +81,10 @@ def test_a_runs_page_shows_verdict_and_metrics_with_intervals(first, shows):
         "profile/size_bytes",
         "assay.verdict",
     )
+
+
+def test_the_page_of_a_pipeline_run_says_who_was_promoted(first, shows):
+    ((run, experiment),) = first.cli.rows(
+        "select run_uuid, experiment_id from runs where name = 'tiny'"
+    )
+    shows(f"/experiments/{experiment}/runs/{run}", "candidate", "promoted", "worse than the")

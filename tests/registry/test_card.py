@@ -58,7 +58,7 @@ def test_foreign_text_never_becomes_markup(text):
 
 @given(st.text())
 def test_escaped_text_is_one_line_without_bare_signs(text):
-    shown = escape(text)
+    shown = re.sub(r"&(amp|lt|gt|#36|#64);", "", escape(text))
     assert "\n" not in shown
     assert "\r" not in shown
     assert not re.search(r"(?<!\\)(?:\\\\)*[<>|`\[\]*_#]", shown)
