@@ -1,7 +1,6 @@
 """A real Prefect server that runs run files by themselves, on their schedules."""
 
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,26 +102,17 @@ def serve(path: Path, home: Home, *, host: str, port: int) -> None:
 
 @contextmanager
 def _ctrl_c_stays_itself() -> Iterator[None]:
-    """Raise KeyboardInterrupt for a Ctrl-C even where a library has made it its own failure.
+    """Raise KeyboardInterrupt also where pydantic has made it a serialization error.
 
-    pydantic, for one, turns an interrupt amid serialization into a serialization error.
+    Of an interrupt amid serialization pydantic keeps the name alone, so that is looked for.
+    A signal handler of our own would keep asyncio from ending its tasks in order.
     """
-    pressed = False
-
-    def press(_number: int, _frame: object) -> None:
-        nonlocal pressed
-        pressed = True
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, press)
     try:
         yield
-    except Exception:
-        if pressed:
+    except Exception as error:
+        if KeyboardInterrupt.__name__ in str(error):
             raise KeyboardInterrupt from None
         raise
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _serve_all(wanted: Deployments) -> None:

@@ -4,10 +4,11 @@ import os
 import signal
 
 import httpx
+import pydantic
 import pytest
 
 from audits.errors import SpecError
-from flows.serve import load_deployments
+from flows.serve import _ctrl_c_stays_itself, load_deployments
 
 FILE = """
 name: assay
@@ -47,6 +48,16 @@ def test_the_shipped_deployment_file_is_sound(monkeypatch, tiny):
     monkeypatch.chdir(tiny.parents[3])
     (nightly,) = load_deployments(tiny.parents[3] / "infra/prefect.yaml").deployments
     assert nightly.schedules[0].cron
+
+
+def test_ctrl_c_amid_a_serialization_stays_ctrl_c():
+    class Pressed(pydantic.BaseModel):
+        @pydantic.model_serializer
+        def press(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), _ctrl_c_stays_itself():
+        Pressed().model_dump_json()
 
 
 def test_a_schedule_runs_the_pipeline_by_itself(first, port, tiny, tmp_path, wait, responds):
