@@ -1,6 +1,8 @@
 """What one rule says about one candidate, and what it was said about."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,9 @@ class Finding:
     `value` is the estimate a rule judged (a difference or a ratio where it compares two
     models) and `limit` the pessimistic one-sided limit that had to meet `bound`. `applies`
     is false where there was nothing to compare with. `needs_n` is the number of examples
-    that would settle an inconclusive rule, where one would.
+    that would settle an inconclusive rule, where one would. `regressed` marks a pass that is
+    surely worse than the other model, within the margin. `waived` says who answers for a
+    hard rule that did not pass, why, and until when; empty where nobody does.
     """
 
     rule: str
@@ -40,6 +44,32 @@ class Finding:
     n: int | None = None
     clusters: int | None = None
     needs_n: int | None = None
+    regressed: bool = False
+    waived: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this finding stands in the way of a promotion."""
+        return self.hard and self.verdict is not Verdict.PASS and not self.waived
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word for exactly these weights."""
+
+    by: str
+    weights: str
+    """The digest that was approved, or its first twelve digits and more."""
+    note: str = ""
+
+    def covers(self, subject: str) -> bool:
+        """Whether it is about these weights; a shorter piece of a digest is about none."""
+        return len(self.weights) >= APPROVED_DIGITS and subject.startswith(self.weights)
+
+
+APPROVED_DIGITS = 12
+APPROVAL = "assay.approval."
+"""Before the name of who approves: the tag of a version that holds the approved digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +78,17 @@ class Case:
 
     `parent` is the uncompressed model it was made from (None for the uncompressed model
     itself), `champion` the version in service (None before the first promotion).
+    `approvals` are what people said of it. `looks` says for a rule the how manieth look at
+    fresh records this is (first where absent): see `registry.looks`. `today` decides whether
+    a waiver still holds; without a date none does.
     """
 
     candidate: Evidence
     parent: Evidence | None = None
     champion: Evidence | None = None
+    approvals: tuple[Approval, ...] = ()
+    looks: Mapping[str, int] = field(default_factory=dict)
+    today: date = date.max
     _frames: "dict[int, pd.DataFrame]" = field(default_factory=dict, init=False, repr=False)
 
     def records(self, part: Part) -> "pd.DataFrame":

@@ -1,18 +1,28 @@
-"""The gate: a policy and evidence in, a decision out. No I/O, and a "no" is no exception."""
+"""The gate: a policy and evidence in, a decision out. No I/O, and a "no" is no exception.
+
+Requiring every rule to pass needs no correction for their number (see `registry.rules`).
+Saying FAIL because one of many rules failed does: of forty rules that a good model meets, two
+would fail at 5 %. So a FAIL stands only where Holm's step-down over all the rules that were
+judged lets it stand; otherwise it is INCONCLUSIVE, which stands in the way just as well.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 
 from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
-from registry.finding import Case, Finding, Verdict
+from registry.finding import Approval, Case, Finding, Verdict
+from registry.judging import Required, holm_steps
 from registry.policy import Policy
-from registry.rules import AtLeast, AtMost
+from registry.rules import AnyRule, AtLeast, AtMost
 
-__all__ = ["Case", "Decision", "Finding", "Verdict", "choose", "decide"]
+__all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
+
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,8 @@ class Decision:
 
     Digests of the weights it is about and of those it was compared with ("" for none) bind
     it: it says nothing about any other version, and nothing once the champion has changed.
+    With the evidence of those weights, `approvals`, `looks` and the day it was made `on`
+    (waivers lapse), `decide` gives it again.
     """
 
     subject: str
@@ -30,6 +42,18 @@ class Decision:
     policy_digest: str
     verdict: Verdict
     findings: tuple[Finding, ...]
+    on: str = date.max.isoformat()
+    approvals: tuple[Approval, ...] = ()
+    looks: Mapping[str, int] = field(default_factory=dict)
+
+    def same_as(self, other: "Decision | None") -> bool:
+        """Whether the other says the same, on whatever day it was made."""
+        return other is not None and replace(other, on=self.on) == self
+
+    @property
+    def waived(self) -> tuple[Finding, ...]:
+        """The findings that somebody answers for."""
+        return tuple(f for f in self.findings if f.waived)
 
     @property
     def promote(self) -> bool:
@@ -39,7 +63,7 @@ class Decision:
     @property
     def refusals(self) -> tuple[Finding, ...]:
         """The hard findings that stand in the way, failures first."""
-        against = [f for f in self.findings if f.hard and f.verdict is not Verdict.PASS]
+        against = [f for f in self.findings if f.blocks]
         return tuple(sorted(against, key=lambda f: f.verdict is not Verdict.FAIL))
 
     @property
@@ -54,6 +78,13 @@ class Decision:
         if self.promote:
             idle = sum(f.hard and not f.applies for f in self.findings)
             extra = f", {idle} of them with nothing to compare with" if idle else ""
+            if self.waived:
+                names = "; ".join(f"{f.rule}: {f.waived}" for f in self.waived)
+                kept = hard - len(self.waived)
+                return (
+                    f"{kept} of {hard} hard rules of {self.policy} pass{extra}, "
+                    f"{len(self.waived)} waived ({names})"
+                )
             return f"all {hard} hard rules of {self.policy} pass{extra}"
         if not self.refusals:
             return f"{self.policy} proves nothing of this model: no absolute rule passes"
@@ -65,7 +96,7 @@ class Decision:
     def as_json(self) -> dict[str, object]:
         """The decision as plain JSON data."""
         plain: dict[str, object] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        return {"format": 1, **plain, "sentence": self.sentence}
+        return {"format": FORMAT, **plain, "sentence": self.sentence}
 
     @classmethod
     def from_json(cls, document: object, where: str = "decision.json") -> "Decision":
@@ -74,7 +105,7 @@ class Decision:
         Raises:
             EvidenceError: it is not exactly what `as_json` gave.
         """
-        if not isinstance(document, Mapping) or document.get("format") != 1:
+        if not isinstance(document, Mapping) or document.get("format") != FORMAT:
             raise EvidenceError(f"{where}: no decision in a known format; judge again")
         stored = {k: v for k, v in document.items() if k not in ("format", "sentence")}
         try:
@@ -92,18 +123,20 @@ class Decision:
 def decide(policy: Policy, case: Case) -> Decision:
     """Check every rule; all are checked, even when the first one fails.
 
-    PASS needs every hard rule to pass and at least one hard absolute rule among them:
-    having nothing to compare with proves nothing.
+    PASS needs every hard rule to pass or to be waived by somebody who answers for it today,
+    and at least one hard absolute rule that passes by itself: having nothing to compare
+    with proves nothing.
     """
-    findings = tuple(rule.check(case) for rule in policy.rules)
+    checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
+    findings = tuple(_waive(policy, finding, case.today) for finding in checked)
     proven = any(
         finding.hard and finding.verdict is Verdict.PASS and isinstance(rule, AtLeast | AtMost)
         for rule, finding in zip(policy.rules, findings, strict=True)
     )
-    hard = {f.verdict for f in findings if f.hard}
-    if Verdict.FAIL in hard:
+    blocking = {f.verdict for f in findings if f.blocks}
+    if Verdict.FAIL in blocking:
         verdict = Verdict.FAIL
-    elif hard == {Verdict.PASS} and proven:
+    elif not blocking and proven:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -115,6 +148,48 @@ def decide(policy: Policy, case: Case) -> Decision:
         policy.identity,
         verdict,
         findings,
+        case.today.isoformat(),
+        case.approvals,
+        {name: n for name, n in sorted(case.looks.items()) if n > 1},
+    )
+
+
+def _asserted(
+    rules: Sequence[AnyRule], findings: tuple[Finding, ...], case: Case
+) -> tuple[Finding, ...]:
+    """The findings, with every FAIL that does not stand among so many made INCONCLUSIVE."""
+    sampled = {f.rule for f in findings if f.limit is not None and f.limit != f.value}
+    failing = {f.rule for f in findings if f.rule in sampled and f.verdict is Verdict.FAIL}
+    by_id = {rule.id: rule for rule in rules}
+
+    def still(name: str, share: float) -> bool:
+        rule = by_id[name]
+        assert isinstance(rule, Required)
+        return rule.stricter(share).check(case).verdict is Verdict.FAIL
+
+    sure = holm_steps(failing, len(sampled), still)
+    return tuple(
+        replace(
+            f,
+            verdict=Verdict.INCONCLUSIVE,
+            because=f"{f.because}; not sure among {len(sampled)} rules (Holm)",
+        )
+        if f.rule in failing - sure
+        else f
+        for f in findings
+    )
+
+
+def _waive(policy: Policy, finding: Finding, today: date) -> Finding:
+    """A hard finding that did not pass, with the waiver that covers it or has lapsed."""
+    waiver = policy.waiver(finding.rule)
+    if waiver is None or not finding.blocks:
+        return finding
+    if waiver.holds(today):
+        return replace(finding, waived=str(waiver))
+    return replace(
+        finding,
+        because=f"{finding.because}; the waiver of {waiver.owner} lapsed on {waiver.expires}",
     )
 
 

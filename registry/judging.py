@@ -1,7 +1,8 @@
 """How does any rule come to its finding?"""
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -11,7 +12,16 @@ from audits.evidence import Evidence
 from audits.settings import Settings
 from registry import wording
 from registry.finding import Case, Finding, Verdict
-from registry.looking import Limits, Sight, Unsettled, likeness, look, needed, same_machine
+from registry.looking import (
+    Limits,
+    Sight,
+    Unsettled,
+    in_groups,
+    likeness,
+    look,
+    needed,
+    same_machine,
+)
 from registry.wording import Wording
 
 Than = Literal["parent", "champion"]
@@ -24,6 +34,9 @@ class Required(Settings):
     """Full name, `part/measure/stratum`."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """One-sided chance of passing a model that misses the bound."""
+    max_looks: Annotated[int, Field(ge=1)] = 1
+    """How often fresh records of the same weights may be judged until the rule passes: each
+    look spends alpha / max_looks, for looking again until it passes is how chance passes."""
     min_n: Annotated[int, Field(ge=1)] = 30
     """Fewer valid examples decide nothing; exact values (a file's size) need none."""
     min_clusters: Annotated[int, Field(ge=1)] = 10
@@ -41,6 +54,31 @@ class Required(Settings):
     def requires(self) -> Better | None:
         """The direction the measure must have for the rule to make sense; None: either."""
         return None
+
+    @property
+    def spent(self) -> float:
+        """What one look may spend of alpha."""
+        return self.alpha / self.max_looks
+
+    def stricter(self, share: float) -> Self:
+        """The same rule at a share of its alpha, as Holm's steps ask."""
+        return self.model_copy(update={"alpha": self.alpha * share})
+
+
+class Grouped(Required):
+    """A rule that may have to hold in every group, and so in the worst one.
+
+    Passing needs no correction for the number of groups (every one must pass); naming the
+    group that fails is asserting one of many, so those p-values are Holm's.
+    """
+
+    by: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]*$")] = ""
+    """Column of the records (`group`) in each of whose values the rule must hold; empty: over
+    all examples together. `min_n` and `min_clusters` then hold in each group."""
+
+    def named(self, what: str) -> str:
+        """The rule's line, with the groups it asks for."""
+        return f"{what} in every {self.by}" if self.by else what
 
 
 def closed(rule: Required, judge: Callable[[], Finding]) -> Finding:
@@ -69,15 +107,113 @@ def sight(rule: Required, case: Case, whose: Evidence, who: str) -> Sight:
     if rule.hard and seen.is_guessed_energy():
         raise Unsettled("this energy was not measured, and an estimate satisfies no hard rule")
     seen.require(rule.min_n, rule.min_clusters)
+    looks = case.looks.get(rule.id, 1)
+    if looks > rule.max_looks and not seen.exact:
+        raise Unsettled(
+            f"this is look {looks} at fresh records of these weights, and the rule allows "
+            f"{rule.max_looks}: declare max_looks before looking, each then spends less alpha"
+        )
     return seen
 
 
-def absolute(rule: Required, bound: float, better: Better, case: Case) -> Finding:
+def absolute(rule: Grouped, bound: float, better: Better, case: Case) -> Finding:
     """Judge the candidate by itself."""
+
+    def judge(rule: Required, seen: Sight) -> Finding:
+        words = wording.absolute(seen, bound, better)
+        return settle(rule, seen, seen.limits(rule.spent), bound, better, words)
+
     seen = sight(rule, case, case.candidate, "the candidate")
-    limits = seen.limits(rule.alpha)
-    words = wording.absolute(seen, bound, better)
-    return settle(rule, seen, limits, bound, better, words)
+    if not rule.by:
+        return judge(rule, seen)
+    members = in_groups(rule.by, seen)
+    return worst(rule, {n: _alone(judge, seen.only(m)) for n, m in members.items()})
+
+
+def compared(
+    rule: Grouped,
+    judge: Callable[[Required, Sight, Sight], Finding],
+    mine: Sight,
+    theirs: Sight,
+) -> Finding:
+    """Judge two models beside each other, in every group where the rule asks for it."""
+    if not rule.by:
+        return judge(rule, mine, theirs)
+    members = in_groups(rule.by, mine, theirs)
+    return worst(
+        rule,
+        {n: _beside(judge, mine.only(m), theirs.only(m)) for n, m in members.items()},
+    )
+
+
+Judge = Callable[[Required], Finding]
+
+
+def _alone(judge: Callable[[Required, Sight], Finding], seen: Sight) -> Judge:
+    return lambda rule: _enough(rule, seen) or judge(rule, seen)
+
+
+def _beside(
+    judge: Callable[[Required, Sight, Sight], Finding], mine: Sight, theirs: Sight
+) -> Judge:
+    return lambda rule: _enough(rule, mine) or judge(rule, mine, theirs)
+
+
+def _enough(rule: Required, seen: Sight) -> Finding | None:
+    """A finding where a group is too small for any, else None."""
+    try:
+        seen.require(rule.min_n, rule.min_clusters)
+    except Unsettled as reason:
+        return Finding(rule.id, Verdict.INCONCLUSIVE, str(reason), rule.hard, rule.measure)
+    return None
+
+
+def worst(rule: Grouped, judges: Mapping[str, Judge]) -> Finding:
+    """One finding for all groups: the worst one's, named."""
+    found = {name: judge(rule) for name, judge in judges.items()}
+    failing = {n for n, f in found.items() if f.verdict is Verdict.FAIL}
+    sure = holm_steps(
+        failing,
+        len(found),
+        lambda name, share: judges[name](rule.stricter(share)).verdict is Verdict.FAIL,
+    )
+    order = (sure, failing, {n for n, f in found.items() if f.verdict is not Verdict.PASS})
+    pool = next((names for names in order if names), set(found))
+    name = min(sorted(pool), key=lambda n: _room(found[n]))
+    chosen = found[name]
+    verdict = chosen.verdict
+    if name in failing and name not in sure:
+        verdict = Verdict.INCONCLUSIVE
+    passing = sum(f.verdict is Verdict.PASS for f in found.values())
+    because = f"{rule.by} {name}: {chosen.because}; {passing} of {len(found)} groups pass"
+    if verdict is not chosen.verdict:
+        because += f"; not sure among {len(found)} groups (Holm)"
+    return replace(chosen, verdict=verdict, because=because)
+
+
+def _room(finding: Finding) -> float:
+    """Distance of the deciding limit from its bound: the smaller, the worse."""
+    if finding.limit is None or finding.bound is None:
+        return float("-inf")
+    return abs(finding.limit - finding.bound) * (1 if finding.verdict is Verdict.PASS else -1)
+
+
+def holm_steps(
+    failing: Collection[str], hypotheses: int, still: Callable[[str, float], bool]
+) -> set[str]:
+    """Which of many failures may be asserted together (Holm 1979, step-down).
+
+    `still(name, share)` says whether one still fails at that share of its alpha. Rejecting
+    all that stand at 1/m, then at 1/(m - rejected), and so on, is Holm's procedure.
+    """
+    sure: set[str] = set()
+    while len(sure) < len(failing):
+        share = 1 / (hypotheses - len(sure))
+        more = {name for name in failing if name not in sure and still(name, share)}
+        if not more:
+            break
+        sure |= more
+    return sure
 
 
 def relative(
@@ -125,11 +261,11 @@ def settle(
         limit, passes, fails = limits.high, limits.high <= bound, limits.low > bound
     verdict = Verdict.PASS if passes else Verdict.FAIL if fails else Verdict.INCONCLUSIVE
     n, clusters = (1, 1) if seen.exact else seen.counts
-    because = wording.sentence(words, limits, verdict, better, rule.alpha)
+    because = wording.sentence(words, limits, verdict, better, rule.spent)
     because += wording.footing(seen)
     needs = None
     if verdict is Verdict.INCONCLUSIVE:
-        needs = needed(limits, bound, better, rule.alpha, n)
+        needs = needed(limits, bound, better, rule.spent, n)
         because += f": {wording.remedy(needs)}"
     return Finding(
         rule.id, verdict, because, rule.hard, rule.measure,

@@ -1,8 +1,8 @@
 """How does a rule get from the name of a measure to numbers it may judge?"""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,10 @@ class Sight:
         )
         return Limits.of(worst, best)
 
+    def only(self, examples: Collection[str]) -> "Sight":
+        """The same measure over some of the examples."""
+        return replace(self, frame=self.frame[self.frame["example"].isin(examples)])
+
     @property
     def complete(self) -> bool:
         """True where every expected example has a valid record."""
@@ -178,6 +182,28 @@ def likeness(new: Sight, old: Sight) -> None:
         raise Unsettled(f"{new.name} is declared differently there: they do not compare")
     if set(new.part.expected) != set(old.part.expected):
         raise Unsettled(f"{new.name} was asked of other examples there: they do not compare")
+
+
+def in_groups(by: str, *sights: Sight) -> dict[str, set[str]]:
+    """Examples of each group; one whose group nobody knows belongs to every group.
+
+    The group is the example's, so a record lost on one side is placed by the other's.
+
+    Raises:
+        Unsettled: records have no such column, or all are in one group.
+    """
+    group: dict[str, str] = {}
+    for seen in sights:
+        if by not in seen.frame:
+            raise Unsettled(f"{seen.name}: records have no column {by!r} to group by")
+        named = seen.frame[seen.frame[by].notna() & (seen.frame[by].astype(str) != "")]
+        group |= dict(zip(named["example"], named[by].astype(str), strict=True))
+    valid = {e for s in sights for e in s.frame.loc[s.frame["why"] == "", "example"]}
+    names = sorted({g for e, g in group.items() if e in valid})
+    if len(names) < 2:
+        raise Unsettled(f"{sights[0].name}: {plural(len(names), 'group')} in {by}, not several")
+    lost = {e for s in sights for e in s.frame["example"] if e not in group and e not in valid}
+    return {n: {e for e, g in group.items() if g == n} | lost for n in names}
 
 
 def same_machine(new: Sight, old: Sight) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -22,6 +23,27 @@ class Preference(Settings):
     better: Better = "lower"
 
 
+class Waiver(Settings):
+    """Somebody answers for one rule that does not pass, for a reason and until a day.
+
+    It holds through that day (UTC) and lapses by itself. It stands in the policy, so a
+    decision's policy digest covers it.
+    """
+
+    rule: Annotated[str, Field(min_length=1)]
+    """The rule's line, as reports show it."""
+    owner: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=1)]
+    expires: date
+
+    def holds(self, today: date) -> bool:
+        """Whether it has not lapsed yet."""
+        return today <= self.expires
+
+    def __str__(self) -> str:
+        return f"{self.owner}, until {self.expires}: {self.reason}"
+
+
 class Policy(Settings):
     """Rules that must all be met, and what is preferred among those that meet them.
 
@@ -33,6 +55,25 @@ class Policy(Settings):
     about: str = ""
     rules: tuple[AnyRule, ...]
     prefer: Preference = Preference()
+    waivers: tuple[Waiver, ...] = ()
+
+    def waiver(self, rule: str) -> Waiver | None:
+        """The waiver of a rule, by its line; lapsed or not."""
+        return next((w for w in self.waivers if w.rule == rule), None)
+
+    @model_validator(mode="after")
+    def _waivers_name_hard_rules(self) -> Self:
+        """Refuse waivers of nothing: a typo would leave a rule unwaived without a word."""
+        hard = [rule.id for rule in self.rules if rule.hard]
+        for at, waiver in enumerate(self.waivers):
+            if waiver.rule not in hard:
+                near = difflib.get_close_matches(waiver.rule, hard, n=1, cutoff=0.4)
+                hint = f"; the nearest is {near[0]!r}" if near else ""
+                raise ValueError(f"waivers[{at}]: there is no hard rule {waiver.rule!r}{hint}")
+        waived = [w.rule for w in self.waivers]
+        if twice := next((r for r in waived if waived.count(r) > 1), None):
+            raise ValueError(f"the rule {twice!r} is waived twice; remove one")
+        return self
 
     @model_validator(mode="after")
     def _can_decide(self) -> Self:
@@ -71,6 +112,8 @@ def lint(policy: Policy, declared: Mapping[str, Better]) -> list[str]:
     problems: list[str] = []
     for at, rule in enumerate(policy.rules):
         place = f"policy {policy.name}, rules[{at}]"
+        if not rule.measure:
+            continue
         if rule.measure not in declared:
             problems.append(f"{place}: {_unknown(rule.measure, declared)}")
         elif rule.requires not in (None, declared[rule.measure]):

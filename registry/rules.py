@@ -4,16 +4,30 @@ A rule looks at two one-sided limits at level 1 - alpha: the pessimistic one mus
 bound to PASS, the optimistic one must miss it to FAIL, and anything between is INCONCLUSIVE.
 Requiring every rule is an intersection-union test: each at level alpha keeps the chance of
 promoting a model that misses any bound at alpha, for any number of rules (Berger 1982).
+Saying that one of many failed is another matter: see `registry.gate`.
 """
 
-from typing import Annotated, Literal, Protocol
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
 from audits.estimand import Better
+from audits.settings import Settings
 from registry import wording
-from registry.finding import Case, Finding, Verdict
-from registry.judging import Required, Than, absolute, closed, ratio, relative, settle, sight
+from registry.finding import APPROVAL, APPROVED_DIGITS, Case, Finding, Verdict
+from registry.judging import (
+    Grouped,
+    Required,
+    Than,
+    absolute,
+    closed,
+    compared,
+    ratio,
+    relative,
+    settle,
+    sight,
+)
 from registry.looking import Sight
 
 
@@ -40,7 +54,7 @@ class Rule(Protocol):
         ...
 
 
-class AtLeast(Required):
+class AtLeast(Grouped):
     """The lower limit of a higher-is-better measure reaches `bound`."""
 
     kind: Literal["at_least"] = "at_least"
@@ -49,7 +63,7 @@ class AtLeast(Required):
     @property
     def id(self) -> str:
         """The rule in one line."""
-        return f"{self.measure} >= {self.bound:g}"
+        return self.named(f"{self.measure} >= {self.bound:g}")
 
     @property
     def requires(self) -> Better | None:
@@ -61,7 +75,7 @@ class AtLeast(Required):
         return closed(self, lambda: absolute(self, self.bound, "higher", case))
 
 
-class AtMost(Required):
+class AtMost(Grouped):
     """The upper limit of a lower-is-better measure stays within `bound`."""
 
     kind: Literal["at_most"] = "at_most"
@@ -70,7 +84,7 @@ class AtMost(Required):
     @property
     def id(self) -> str:
         """The rule in one line."""
-        return f"{self.measure} <= {self.bound:g}"
+        return self.named(f"{self.measure} <= {self.bound:g}")
 
     @property
     def requires(self) -> Better | None:
@@ -82,7 +96,7 @@ class AtMost(Required):
         return closed(self, lambda: absolute(self, self.bound, "lower", case))
 
 
-class NoWorse(Required):
+class NoWorse(Grouped):
     """At worst the candidate loses `margin` against another model, example by example.
 
     Non-inferiority in the measure's own direction. "No significant difference" is no PASS.
@@ -95,18 +109,54 @@ class NoWorse(Required):
     @property
     def id(self) -> str:
         """The rule in one line."""
-        return f"{self.measure} no worse than {self.than} by {self.margin:g}"
+        return self.named(f"{self.measure} no worse than {self.than} by {self.margin:g}")
 
     def check(self, case: Case) -> Finding:
         """Compare the pessimistic limit of the paired difference with the margin."""
-        return closed(self, lambda: relative(self, self.than, case, self._judge))
+        return closed(self, lambda: relative(self, self.than, case, self._compare))
 
-    def _judge(self, mine: Sight, theirs: Sight) -> Finding:
-        change = mine.change_from(theirs, self.alpha)
+    def _compare(self, mine: Sight, theirs: Sight) -> Finding:
+        return compared(self, self._judge, mine, theirs)
+
+    def _judge(self, rule: Required, mine: Sight, theirs: Sight) -> Finding:
+        change = mine.change_from(theirs, rule.spent)
         better = mine.declared.better
         bound = -self.margin if better == "higher" else self.margin
         words = wording.change(better, self.than, self.margin)
-        return settle(self, mine, change, bound, better, words)
+        found = settle(rule, mine, change, bound, better, words)
+        worse = change.high < 0 if better == "higher" else change.low > 0
+        return replace(found, regressed=found.verdict is Verdict.PASS and worse)
+
+
+class Equivalent(Required):
+    """The candidate differs from another model by at most `margin`, in either direction.
+
+    Two one-sided tests (Schuirmann 1987), paired by example: for what must not change at
+    all, like the answers of a re-exported file.
+    """
+
+    kind: Literal["equivalent"] = "equivalent"
+    than: Than
+    margin: Annotated[float, Field(gt=0)]
+
+    @property
+    def id(self) -> str:
+        """The rule in one line."""
+        return f"{self.measure} within {self.margin:g} of {self.than}"
+
+    def check(self, case: Case) -> Finding:
+        """Compare both limits of the paired difference with the margin."""
+        return closed(self, lambda: relative(self, self.than, case, self._judge))
+
+    def _judge(self, mine: Sight, theirs: Sight) -> Finding:
+        change = mine.change_from(theirs, self.spent)
+        better = mine.declared.better
+        words = wording.apart(better, self.than, self.margin)
+        sign = 1.0 if change.high + change.low > 0 else -1.0
+        # The side that lies further out decides: with it inside, the other is inside too.
+        outward: Better = "lower" if sign > 0 else "higher"
+        found = settle(self, mine, change, sign * self.margin, outward, words)
+        return replace(found, regressed=False)
 
 
 class RatioAtMost(Required):
@@ -135,7 +185,7 @@ class RatioAtMost(Required):
         return closed(self, lambda: relative(self, self.than, case, self._judge))
 
     def _judge(self, mine: Sight, theirs: Sight) -> Finding:
-        limits = ratio(mine.limits(self.alpha / 2), theirs.limits(self.alpha / 2))
+        limits = ratio(mine.limits(self.spent / 2), theirs.limits(self.spent / 2))
         words = wording.multiple(self.than, self.ratio)
         return settle(self, mine, limits, self.ratio, "lower", words)
 
@@ -158,7 +208,7 @@ class Present(Required):
 
     def _judge(self, case: Case) -> Finding:
         seen = sight(self, case, case.candidate, "the candidate")
-        found = seen.limits(self.alpha).pessimistic
+        found = seen.limits(self.spent).pessimistic
         n, clusters = (1, 1) if seen.exact else seen.counts
         words = wording.absolute(seen, 0, "lower")
         said = f"{words.spell(found.value)}{wording.footing(seen)}"
@@ -168,6 +218,82 @@ class Present(Required):
         )  # fmt: skip
 
 
+class Detected(Required):
+    """A control with a planted defect is seen to be defective: its measure is beyond `bound`.
+
+    The measure is one of the control's own part. An audit that does not find what was
+    planted has no power, so without this every verdict that rests on it proves nothing:
+    the rule never fails a candidate, it is INCONCLUSIVE.
+    """
+
+    kind: Literal["detected"] = "detected"
+    bound: float
+
+    @property
+    def id(self) -> str:
+        """The rule in one line."""
+        return f"{self.measure} detects what was planted (beyond {self.bound:g})"
+
+    def check(self, case: Case) -> Finding:
+        """Ask whether the control surely misses the bound a good model meets."""
+        return closed(self, lambda: self._judge(case))
+
+    def _judge(self, case: Case) -> Finding:
+        seen = sight(self, case, case.candidate, "the control")
+        against: Better = "lower" if seen.declared.better == "higher" else "higher"
+        words = wording.beyond(seen, self.bound, against)
+        found = settle(self, seen, seen.limits(self.spent), self.bound, against, words)
+        if found.verdict is Verdict.PASS:
+            return found
+        because = f"the planted defect was not found, so nothing is proven: {found.because}"
+        return replace(found, verdict=Verdict.INCONCLUSIVE, because=because)
+
+
+class Approved(Settings):
+    """People have said yes to exactly these weights."""
+
+    kind: Literal["approved"] = "approved"
+    people: Annotated[int, Field(ge=1)] = 1
+    """How many different ones."""
+    by: tuple[str, ...] = ()
+    """Whose word counts; empty: anybody's."""
+    hard: bool = True
+    because: str = ""
+    measure: ClassVar[str] = ""
+
+    @property
+    def id(self) -> str:
+        """The rule in one line."""
+        whose = f" of {', '.join(self.by)}" if self.by else ""
+        return f"approved by {self.people}{whose}"
+
+    @property
+    def requires(self) -> Better | None:
+        """There is no measure."""
+        return None
+
+    def check(self, case: Case) -> Finding:
+        """Count the people whose approval covers the candidate's digest."""
+        subject = case.candidate.subject
+        said = sorted(
+            {a.by for a in case.approvals if a.covers(subject) and self._counts(a.by)}
+        )
+        verdict = Verdict.PASS if len(said) >= self.people else Verdict.INCONCLUSIVE
+        digest = subject[:APPROVED_DIGITS]
+        because = f"approved by {', '.join(said)}" if said else "nobody has approved"
+        because += f" for weights {digest}"
+        if verdict is not Verdict.PASS:
+            because += (
+                f"; {self.people - len(said)} more needed: "
+                f"`assay approve NAME/VERSION --by YOU` or the tag {APPROVAL}YOU = {digest} on the version's page"
+            )
+        return Finding(self.id, verdict, because, self.hard, "")
+
+    def _counts(self, who: str) -> bool:
+        return not self.by or who in self.by
+
+
 AnyRule = Annotated[
-    AtLeast | AtMost | NoWorse | RatioAtMost | Present, Field(discriminator="kind")
+    AtLeast | AtMost | NoWorse | Equivalent | RatioAtMost | Present | Detected | Approved,
+    Field(discriminator="kind"),
 ]

@@ -42,6 +42,18 @@ def change(better: Better, than: str, margin: float) -> Wording:
     return Wording(spell, demand, f" than the {than}")
 
 
+def apart(better: Better, than: str, margin: float) -> Wording:
+    """Words for a difference that must be small either way."""
+    worse = change(better, than, margin)
+    return Wording(worse.spell, f"may differ by {number(margin)}", worse.suffix)
+
+
+def beyond(seen: Sight, bound: float, better: Better) -> Wording:
+    """Words for a control, which must be on the bad side of a bound."""
+    plain = absolute(seen, bound, better)
+    return Wording(plain.spell, f"a planted defect {plain.demand}", plain.suffix)
+
+
 def multiple(than: str, ratio: float) -> Wording:
     """Words for a ratio to another model."""
     demand = f"may be {number(ratio)} times"

@@ -220,7 +220,7 @@ def test_a_decision_survives_json(policy, case):
     "harm",
     [
         lambda d: d | {"verdict": "pass"} if d["verdict"] != "pass" else d | {"verdict": "x"},
-        lambda d: d | {"format": 2},
+        lambda d: d | {"format": 9},
         lambda d: d | {"sentence": "all is well"},
         lambda d: d | {"extra": 1},
         lambda d: {k: v for k, v in d.items() if k != "subject"},
