@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from audits.columns import Bools, Coded, coded, compact, remembered, storage
 from audits.errors import MeasureError
 from audits.estimand import Declared, Ratio
 from audits.intervals import Floats, Ints, kish
@@ -13,37 +13,53 @@ from audits.intervals import Floats, Ints, kish
 if TYPE_CHECKING:
     import pandas as pd
 
-Names = npt.NDArray[np.str_]
-
 TOLERATED = 0.02
 """More invalid rows than this share leave nothing that may be called a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """Numerator and denominator of each row, after weights, with its cluster.
+class Selection:
+    """The rows of a frame that a measure counts, in the order of their examples.
 
-    `heaviest_row` and `heaviest_cluster` are the most that one row, and the rows of one
-    cluster, could have added to the denominator, whether or not they did (infinitely
-    little, 0, where no weights were applied). `binary` says that every numerator is 0 or
-    all of its denominator.
+    `at` holds their positions in the frame, or the slice of all of it.
     """
 
-    example: Names
-    cluster: Names
+    frame: "pd.DataFrame"
+    at: Ints | slice
+    lost: Bools
+
+    def rows(self) -> "pd.DataFrame":
+        """The selected rows themselves."""
+        return self.frame.iloc[self.at]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Numerator and denominator of each row, after weights, with its example and cluster.
+
+    `example` and `cluster` are codes, for positions in `examples.names` and
+    `clusters.names`; rows come in the order of their examples. `heaviest_row` and
+    `heaviest_cluster` are the most that one row, and the rows of one cluster, could have
+    added to the denominator, whether or not they did (infinitely little, 0, where no
+    weights were applied). `binary` says that every numerator is 0 or all of its
+    denominator.
+    """
+
+    examples: Coded
+    example: Ints
+    clusters: Coded
+    cluster: Ints
     num: Floats
     den: Floats
     heaviest_row: float
     heaviest_cluster: float
     binary: bool
 
-    def codes(self) -> Ints:
-        """Clusters as numbers from 0, in the order of their names."""
-        return np.unique(self.cluster, return_inverse=True)[1]
-
     def counted(self) -> "Sums":
         """Only the rows that add to a sum."""
         kept = (self.den != 0) | (self.num != 0)
+        if kept.all():
+            return self
         return replace(
             self,
             example=self.example[kept],
@@ -65,7 +81,7 @@ class Sums:
         return float(bound)
 
 
-def select(declared: Declared, frame: "pd.DataFrame") -> "pd.DataFrame":
+def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
     """Rows that `declared.where` asks for, in the order of their examples.
 
     An invalid row whose stratum is not known belongs to every stratum: losing a record
@@ -74,35 +90,73 @@ def select(declared: Declared, frame: "pd.DataFrame") -> "pd.DataFrame":
     Raises:
         MeasureError: no rows, a missing column, or too many invalid rows.
     """
+    lost = (frame["why"] != "").to_numpy()
     kept = np.ones(len(frame), dtype=bool)
-    lost = frame["why"].to_numpy() != ""
     for column, wanted in declared.where.items():
         if column not in frame:
             raise MeasureError(f"{declared.name}: records have no column {column!r}")
-        held = frame[column]
-        fits = (held.astype(str) == wanted).to_numpy()
+        fits = holds(frame[column], wanted)
         if lost.any():
-            fits = fits | (lost & (held.isna() | (held.astype(str) == "")).to_numpy())
+            fits = fits | (lost & nameless(frame[column]))
         kept &= fits
-    rows = frame[kept]
-    if (rows["why"] == "").sum() == 0:
+    if not (kept & ~lost).any():
         raise MeasureError(f"{declared.name}: no valid records{_place(declared)}")
-    _limit_invalid(declared, rows)
-    order = ["example", "sample"] if "sample" in rows else ["example"]
-    return rows.sort_values(order, kind="stable")
+    _limit_invalid(declared, frame["why"], kept, lost)
+    at = _in_order(declared, frame, kept)
+    return Selection(frame, at, lost[at])
 
 
-def numbers(declared: Declared, rows: "pd.DataFrame", column: str) -> Floats:
-    """A column as floats; finite wherever the row is valid."""
-    if column not in rows:
+def _in_order(declared: Declared, frame: "pd.DataFrame", kept: Bools) -> Ints | slice:
+    import pandas as pd
+
+    examples = coded(frame["example"])
+    if examples.codes.min() < 0:
+        raise MeasureError(f"{declared.name}: a record names no example")
+    order = examples.order
+    if "sample" in frame:
+        both = pd.DataFrame({"example": examples.codes, "sample": frame["sample"].array})
+        sample = both["sample"].to_numpy()
+        again = both["example"].diff().to_numpy()[1:] == 0
+        if order is not None or not (sample[1:][again] > sample[:-1][again]).all():
+            order = both.sort_values(["example", "sample"], kind="stable").index.to_numpy()
+    if order is not None:
+        return np.asarray(order[kept[order]])
+    return slice(None) if kept.all() else np.flatnonzero(kept)
+
+
+def holds(column: "pd.Series", wanted: str) -> Bools:
+    """Rows in which a column, written as text, is exactly `wanted`."""
+    import pandas as pd
+
+    if storage(column) is not None:
+        found = coded(column)
+        return np.asarray(found.codes == found.of(wanted))
+    if column.dtype.kind in "biu":
+        codes, values = pd.factorize(column)
+        return (pd.Series(values).astype(str) == wanted).to_numpy(dtype=bool)[codes]
+    return (column.astype(str) == wanted).to_numpy(dtype=bool)
+
+
+def nameless(column: "pd.Series") -> Bools:
+    """Rows in which a column holds nothing, or empty text."""
+    empty = column.isna().to_numpy(dtype=bool)
+    if column.dtype.kind in "biuf":
+        return empty
+    return empty | (column.astype(str) == "").to_numpy(dtype=bool)
+
+
+def numbers(declared: Declared, chosen: Selection, column: str) -> Floats:
+    """A column of the selected rows as floats; finite wherever the row is valid."""
+    if column not in chosen.frame:
         raise MeasureError(f"{declared.name}: records have no column {column!r}")
+    held = chosen.frame[column]
     try:
-        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        values = held.to_numpy(dtype=np.float64, na_value=np.nan)[chosen.at]
     except (TypeError, ValueError) as error:
         raise MeasureError(f"{declared.name}: column {column!r} holds no numbers") from error
-    bad = ~np.isfinite(values) & (rows["why"].to_numpy() == "")
+    bad = ~np.isfinite(values) & ~chosen.lost
     if bad.any():
-        example = rows["example"].iloc[int(bad.argmax())]
+        example = chosen.rows()["example"].iloc[int(bad.argmax())]
         raise MeasureError(
             f"{declared.name}: {column} of example {example!r} is not finite"
             f" ({int(bad.sum())} such valid records)"
@@ -110,15 +164,15 @@ def numbers(declared: Declared, rows: "pd.DataFrame", column: str) -> Floats:
     return values
 
 
-def complete(declared: Declared, rows: "pd.DataFrame") -> "pd.DataFrame":
+def complete(declared: Declared, chosen: Selection) -> Selection:
     """The rows, where every one is valid: for statistics that know no worst case."""
-    lost = rows["why"].to_numpy() != ""
+    lost = chosen.lost
     if lost.any():
         raise MeasureError(
             f"{declared.name}: {int(lost.sum())} invalid records, the first because"
-            f" {rows['why'].to_numpy()[lost][0]!r}, and no worst case to count them as"
+            f" {chosen.rows()['why'].to_numpy()[lost][0]!r}, and no worst case to count them as"
         )
-    return rows
+    return chosen
 
 
 def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -> Sums:
@@ -126,39 +180,51 @@ def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -
 
     Only a proportion has a worst case: elsewhere one invalid row is a MeasureError.
     """
-    rows = select(declared, frame)
-    lost = rows["why"].to_numpy() != ""
+    chosen = select(declared, frame)
+    lost = chosen.lost
     if not of.proportion:
-        complete(declared, rows)
-    value = numbers(declared, rows, of.value)
-    over = numbers(declared, rows, of.over) if of.over else np.ones(len(rows))
-    weight = numbers(declared, rows, of.weight) if of.weight else np.ones(len(rows))
-    over = np.where(lost & ~np.isfinite(over), over[~lost].max(), over)
-    over = np.where(lost & (over == 0), over[~lost].max(), over)
-    weight = np.where(np.isfinite(weight), weight, weight[~lost].max())
-    bad = float((declared.better == "lower") == worst)
-    value = np.where(lost, bad * over, value)
+        complete(declared, chosen)
+    value = numbers(declared, chosen, of.value)
+    over = numbers(declared, chosen, of.over) if of.over else np.ones(len(lost))
+    weight = numbers(declared, chosen, of.weight) if of.weight else np.ones(len(lost))
+    if lost.any():
+        most = over[~lost].max()
+        over = np.where(lost & ~(np.isfinite(over) & (over != 0)), most, over)
+        weight = np.where(np.isfinite(weight), weight, weight[~lost].max())
+        bad = float((declared.better == "lower") == worst)
+        value = np.where(lost, bad * over, value)
     if of.proportion and not ((value >= -1e-9) & (value <= over + 1e-9)).all():
         raise MeasureError(f"{declared.name}: {of.value} is no share of {of.over or 1}")
     if (over < 0).any() or (weight < 0).any():
         raise MeasureError(f"{declared.name}: a denominator or weight is negative")
-    cluster = cluster_names(rows)
-    potential = over.max() * weight if of.weight else np.zeros(len(rows))
-    codes = np.unique(cluster, return_inverse=True)[1]
+    examples, clusters = coded(frame["example"]), coded(owners(frame))
+    cluster = clusters.codes[chosen.at]
+    potential = over.max() * weight if of.weight else np.zeros(1)
+    heaviest = np.bincount(cluster, weights=potential).max() if of.weight else 0.0
     return Sums(
-        example=rows["example"].to_numpy(dtype=str),
+        examples=examples,
+        example=examples.codes[chosen.at],
+        clusters=clusters,
         cluster=cluster,
-        num=value * weight,
-        den=over * weight,
+        num=value * weight if of.weight else value,
+        den=over * weight if of.weight else over,
         heaviest_row=float(potential.max()),
-        heaviest_cluster=float(np.bincount(codes, weights=potential).max()),
+        heaviest_cluster=float(heaviest),
         binary=of.proportion and bool(((value == 0) | (value == over)).all()),
     )
 
 
-def cluster_names(rows: "pd.DataFrame") -> Names:
+def owners(frame: "pd.DataFrame") -> "pd.Series":
     """The cluster of each row; a row without one is its own."""
-    return rows["cluster"].where(rows["cluster"] != "", rows["example"]).to_numpy(dtype=str)
+    cluster, example = frame["cluster"], frame["example"]
+    found = _owners(cluster, example)
+    return cluster if found is None else found
+
+
+@remembered
+def _owners(cluster: "pd.Series", example: "pd.Series") -> "pd.Series | None":
+    alone = nameless(cluster)
+    return cluster.mask(alone, example) if alone.any() else None
 
 
 def borrow(declared: Declared, frame: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
@@ -166,39 +232,78 @@ def borrow(declared: Declared, frame: "pd.DataFrame", other: "pd.DataFrame") -> 
 
     Clusters, groups and strata belong to the example, not to the model that was asked.
     """
-    lost = (frame["why"] != "").to_numpy()
-    if not lost.any():
+    if not (frame["why"] != "").to_numpy().any():
         return frame
-    weight = getattr(declared.of, "weight", "")
-    known = other[other["why"] == ""].drop_duplicates("example").set_index("example")
-    found = frame.copy()
-    for column in {"cluster", *declared.where, *([weight] if weight else [])}:
-        if column not in found or column not in known:
-            continue
-        theirs = found["example"].map(known[column])
-        unknown = lost & (found[column].isna() | (found[column].astype(str) == "")).to_numpy()
-        if column == "cluster":
-            unknown = lost & (found["cluster"] == found["example"]).to_numpy()
-        found[column] = found[column].where(~(unknown & theirs.notna().to_numpy()), theirs)
+    wanted = ["cluster", *declared.where]
+    if isinstance(declared.of, Ratio) and declared.of.weight:
+        wanted.append(declared.of.weight)
+    rows = frame["example"], frame["why"], other["example"]
+    found: dict[str, pd.Series] = {}
+    for column in dict.fromkeys(wanted):
+        if column in frame and column in other:
+            made = _filled(frame[column], other[column], *rows, own=column == "cluster")
+            found |= {} if made is None else {column: made}
+    return frame.assign(**found) if found else frame
+
+
+@remembered
+def _filled(
+    column: "pd.Series",
+    other: "pd.Series",
+    example: "pd.Series",
+    why: "pd.Series",
+    other_example: "pd.Series",
+    *,
+    own: bool,
+) -> "pd.Series | None":
+    """`column`, where lost rows that hold nothing hold what the other knows; None: as it is.
+
+    With `own`, a value that is the example's own name is nothing either.
+    """
+    import pandas as pd
+
+    lost, near = _lost_and_near(example, why, other_example)
+    ours = pd.DataFrame({"example": example.array[lost], "held": column.array[lost]})
+    theirs = pd.DataFrame({"example": other_example.array[near], "held": other.array[near]})
+    needy, knows = (
+        nameless(f["held"]) | (own & (f["held"] == f["example"]).to_numpy(dtype=bool))
+        for f in (ours, theirs)
+    )
+    # Sorted, so that which of an example's samples is asked does not hang on their order.
+    known = theirs[~knows].sort_values(["example", "held"]).drop_duplicates("example")
+    fill = ours["example"].map(known.set_index("example")["held"])
+    hit = needy & fill.notna().to_numpy()
+    if not hit.any():
+        return None
+    found = column.copy()
+    found.iloc[lost[hit]] = fill[hit].array
     return found
 
 
-def same_examples(declared: Declared, new: Names, old: Names) -> None:
+@remembered
+def _lost_and_near(
+    example: "pd.Series", why: "pd.Series", other_example: "pd.Series"
+) -> tuple[Ints, Ints]:
+    """Positions of lost rows, and of the other's rows of the same examples."""
+    lost = np.flatnonzero((why != "").to_numpy())
+    return lost, np.flatnonzero(other_example.isin(example.array[lost]).to_numpy())
+
+
+def same_examples(declared: Declared, new: Sums, old: Sums) -> None:
     """Raise MeasureError where the two sides do not hold the same examples."""
-    unpaired = np.setxor1d(new, old)
-    if len(unpaired):
-        raise MeasureError(
-            f"{declared.name}: {len(unpaired)} examples are unpaired, the first"
-            f" {str(unpaired[0])!r}; compare models on the same examples"
-        )
+    if len(new.example) == len(old.example) and new.examples.numbers_as(old.examples):
+        ...
 
 
-def _limit_invalid(declared: Declared, rows: "pd.DataFrame") -> None:
-    reasons = rows.loc[rows["why"] != "", "why"]
-    if len(reasons) > TOLERATED * len(rows):
+def _limit_invalid(
+    declared: Declared, why: "pd.Series", kept: Bools, lost: Bools
+) -> None:
+    missed, n = int((kept & lost).sum()), int(kept.sum())
+    if missed > TOLERATED * n:
+        most = why[kept & lost].mode().iloc[0]
         raise MeasureError(
-            f"{declared.name}: {len(reasons)} of {len(rows)} records are invalid"
-            f"{_place(declared)}, most often because {reasons.mode().iloc[0]!r}"
+            f"{declared.name}: {missed} of {n} records are invalid"
+            f"{_place(declared)}, most often because {most!r}"
         )
 
 

@@ -285,7 +285,8 @@ class Approved(Settings):
         if verdict is not Verdict.PASS:
             because += (
                 f"; {self.people - len(said)} more needed: "
-                f"`assay approve NAME/VERSION --by YOU` or the tag {APPROVAL}YOU = {digest} on the version's page"
+                f"`assay approve NAME/VERSION --by YOU` or the tag {APPROVAL}YOU = {digest} "
+                "on the version's page"
             )
         return Finding(self.id, verdict, because, self.hard, "")
 
