@@ -1,9 +1,11 @@
 """Ratios of sums, alone and paired: the interval follows from what the rows are."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
+from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Ratio
 from audits.intervals import (
@@ -19,7 +21,8 @@ from audits.intervals import (
     tango_at,
     wilson,
 )
-from audits.sample import Sums, same_examples
+from audits.pairing import pairing
+from audits.sample import Sums
 
 
 def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
@@ -27,8 +30,8 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
     total = float(rows.den.sum())
     if total <= 0:
         raise MeasureError(f"{declared.name}: nothing to divide by, its denominator is 0")
-    cluster = rows.codes()
-    n, clusters = len(rows.num), int(cluster.max()) + 1
+    cluster, clusters = compact(rows.placed.cluster)
+    n = len(rows.num)
     value = float(rows.num.sum()) / total
     if rows.binary and not of.weight and n == clusters and (rows.den == 1).all():
         low, high = wilson(round(rows.num.sum()), n, level)
@@ -71,22 +74,22 @@ def ratio_difference(
     declared: Declared, of: Ratio, new: Sums, old: Sums, level: float
 ) -> Estimate:
     """Two models on the same examples: Tango for 0/1 rows, else linearized over clusters."""
-    names, at_new = np.unique(new.example, return_inverse=True)
-    _, at_old = np.unique(old.example, return_inverse=True)
-    same_examples(declared, new.example, old.example)
-    owner = np.empty(len(names), dtype=object)
-    owner[at_old] = old.cluster
-    _, cluster = np.unique(owner.astype(str), return_inverse=True)
+    both = pairing(declared, new.placed, old.placed)
+    single = both.n == len(new.num) == len(old.num)
+
+    def by_example(values: Floats, at: Ints) -> Floats:
+        return values if single else cluster_sums(values, at)
+
     pair = _Pair(
-        cluster_sums(new.num, at_new),
-        cluster_sums(new.den, at_new),
-        cluster_sums(old.num, at_old),
-        cluster_sums(old.den, at_old),
-        cluster,
+        by_example(new.num, both.new),
+        by_example(new.den, both.new),
+        by_example(old.num, both.old),
+        by_example(old.den, both.old),
+        both.cluster,
+        both.clusters,
     )
     if pair.den_new.sum() <= 0 or pair.den_old.sum() <= 0:
         raise MeasureError(f"{declared.name}: nothing to divide by, a denominator is 0")
-    single = len(names) == len(new.num) == len(old.num)
     ones = bool((pair.den_new == 1).all() and (pair.den_old == 1).all())
     if single and ones and new.binary and old.binary:
         return _proportions(declared, pair, level)
@@ -94,16 +97,16 @@ def ratio_difference(
     return _linearized(declared, of, pair, max(1.0, trials), level)
 
 
+@dataclass(frozen=True, eq=False)
 class _Pair:
-    """Sums of two models over the same examples."""
+    """Sums of two models over the same examples, and the cluster of each example."""
 
-    def __init__(
-        self, num_new: Floats, den_new: Floats, num_old: Floats, den_old: Floats, cluster: Ints
-    ) -> None:
-        self.num_new, self.den_new = num_new, den_new
-        self.num_old, self.den_old = num_old, den_old
-        self.cluster = cluster
-        self.clusters = int(cluster.max()) + 1
+    num_new: Floats
+    den_new: Floats
+    num_old: Floats
+    den_old: Floats
+    cluster: Ints
+    clusters: int
 
     def value(self) -> float:
         return float(

@@ -1,23 +1,21 @@
 """AUROC, calibration error and spread, alone and paired, by redrawing clusters."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audits import resample
+from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Auroc, CalibrationError, Declared, Estimate, Spread
 from audits.groups import group_difference
 from audits.intervals import Floats, Ints
-from audits.sample import cluster_names, numbers
-
-if TYPE_CHECKING:
-    import pandas as pd
+from audits.pairing import pairing
+from audits.sample import Selection, nameless, numbers
 
 
 def _statistics(
-    declared: Declared, rows: "pd.DataFrame"
+    declared: Declared, rows: Selection
 ) -> tuple[tuple[resample.Statistic, ...], int]:
     """Statistics of row weights, equal at the estimate, whose intervals' hull is wanted.
 
@@ -28,7 +26,7 @@ def _statistics(
         score, label = numbers(declared, rows, of.score), numbers(declared, rows, of.label)
         if set(np.unique(label)) != {0.0, 1.0}:
             raise MeasureError(f"{declared.name}: {of.label} must hold both 0 and 1, no more")
-        cluster = rows["cluster"].to_numpy(dtype=str)
+        cluster = rows.placed().cluster
         kinds = [len(np.unique(cluster[label == kind])) for kind in (0, 1)]
         return (resample.auroc(score, label),), min(kinds)
     if isinstance(of, CalibrationError):
@@ -40,63 +38,78 @@ def _statistics(
             )
         asked = confidence, correct, of.bins
         both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
-        return both, rows["cluster"].nunique()
+        return both, len(np.unique(rows.placed().cluster))
     assert isinstance(of, Spread)
     value, group = _grouped(declared, of, rows)
-    return (resample.spread(value, group),), rows["cluster"].nunique()
+    return (resample.spread(value, group),), len(np.unique(rows.placed().cluster))
 
 
-def _grouped(declared: Declared, of: Spread, rows: "pd.DataFrame") -> tuple[Floats, Ints]:
-    if of.by not in rows:
-        raise MeasureError(f"{declared.name}: records have no column {of.by!r}")
-    names, group = np.unique(rows[of.by].to_numpy(dtype=str), return_inverse=True)
+def _grouped(declared: Declared, of: Spread, rows: Selection) -> tuple[Floats, Ints]:
+    names, group = np.unique(rows.rows()[of.by].to_numpy(dtype=str), return_inverse=True)
     if len(names) < 2:
         raise MeasureError(f"{declared.name}: one group in {of.by}, a spread needs two")
     return numbers(declared, rows, of.value), group
 
 
-def redrawn(declared: Declared, rows: "pd.DataFrame", level: float) -> Estimate:
+def _in_groups(declared: Declared, rows: Selection) -> Selection:
+    """Of a spread, only the rows that are in some group."""
+    if not isinstance(declared.of, Spread):
+        return rows
+    if declared.of.by not in rows.frame:
+        raise MeasureError(f"{declared.name}: records have no column {declared.of.by!r}")
+    kept = ~nameless(rows.frame[declared.of.by])[rows.at]
+    if not kept.any():
+        raise MeasureError(f"{declared.name}: no group in {declared.of.by}, a spread needs two")
+    return rows.keep(kept)
+
+
+def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
     """One model."""
     of = declared.of
-    if isinstance(of, Spread):
-        rows = rows[rows[of.by] != ""] if of.by in rows else rows
-    cluster, clusters = _clusters(declared, rows)
+    rows = _in_groups(declared, rows)
+    cluster, clusters = compact(rows.placed().cluster)
+    if clusters < 2:
+        raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     statistics, trials = _statistics(declared, rows)
-    value = float(statistics[0](np.ones((len(rows), 1)))[0])
+    value = float(statistics[0](np.ones((len(cluster), 1)))[0])
     if isinstance(of, Spread):
-        value = group_difference(rows, of.value, of.by)
+        value = group_difference(rows.rows(), of.value, of.by)
         found = resample.spread_interval(*_grouped(declared, of, rows), cluster, level)
     else:
         counted = [resample.by_cluster(statistic, cluster) for statistic in statistics]
-        found = _hull(declared, counted, clusters, trials=trials, cells=len(rows), level=level)
+        found = _hull(
+            declared, counted, clusters, trials=trials, cells=len(cluster), level=level
+        )
     low, high = min(found.low, value), max(found.high, value)
     if isinstance(of, Auroc):
         low, high = max(0.0, low), min(1.0, high)
-    return Estimate(value, low, high, len(rows), clusters, found.method, found.se)
+    return Estimate(value, low, high, len(cluster), clusters, found.method, found.se)
 
 
 def redrawn_difference(
-    declared: Declared, new: "pd.DataFrame", old: "pd.DataFrame", level: float
+    declared: Declared, new: Selection, old: Selection, level: float
 ) -> Estimate:
     """Two models: the same redrawn clusters for both."""
-    if isinstance(declared.of, Spread) and declared.of.by in new and declared.of.by in old:
-        new, old = new[new[declared.of.by] != ""], old[old[declared.of.by] != ""]
-    owner = old.drop_duplicates("example").set_index("example")["cluster"]
-    new = new.assign(cluster=new["example"].map(owner))
-    (cluster_new, clusters), (cluster_old, _) = (
-        _clusters(declared, new),
-        _clusters(declared, old),
-    )
-    ours, trials = _statistics(declared, new)
-    theirs, _ = _statistics(declared, old)
+    new, old = _in_groups(declared, new), _in_groups(declared, old)
+    both = pairing(declared, new.placed(), old.placed())
+    if both.clusters < 2:
+        raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
+    (ours, trials), (theirs, others) = _statistics(declared, new), _statistics(declared, old)
     changes = [
-        _change(mine, cluster_new, other, cluster_old)
+        _change(mine, both.cluster[both.new], other, both.cluster[both.old])
         for mine, other in zip(ours, theirs, strict=True)
     ]
-    found = _hull(declared, changes, clusters, trials=trials, cells=len(new), level=level)
-    value = float(changes[0](np.ones((clusters, 1)))[0])
+    found = _hull(
+        declared,
+        changes,
+        both.clusters,
+        trials=min(trials, others),
+        cells=max(len(both.new), len(both.old)),
+        level=level,
+    )
+    value = float(changes[0](np.ones((both.clusters, 1)))[0])
     low, high = min(found.low, value), max(found.high, value)
-    return Estimate(value, low, high, len(new), clusters, found.method, found.se)
+    return Estimate(value, low, high, len(both.new), both.clusters, found.method, found.se)
 
 
 def _change(
@@ -124,10 +137,3 @@ def _hull(
             for each in statistics
         ]
     )
-
-
-def _clusters(declared: Declared, rows: "pd.DataFrame") -> tuple[Ints, int]:
-    found, codes = np.unique(cluster_names(rows), return_inverse=True)
-    if len(found) < 2:
-        raise MeasureError(f"{declared.name}: {len(found)} cluster, an interval needs two")
-    return codes, len(found)

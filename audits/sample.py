@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audits.columns import Bools, Coded, coded, compact, remembered, storage
+from audits.columns import Bools, Coded, coded, remembered, storage
 from audits.errors import MeasureError
 from audits.estimand import Declared, Ratio
 from audits.intervals import Floats, Ints, kish
@@ -32,23 +32,42 @@ class Selection:
         """The selected rows themselves."""
         return self.frame.iloc[self.at]
 
+    def keep(self, kept: Bools) -> "Selection":
+        """Only those of the selected rows."""
+        at = np.arange(len(self.frame))[self.at][kept]
+        return Selection(self.frame, at, self.lost[kept])
+
+    def placed(self) -> "Placed":
+        """To which example and cluster each row belongs."""
+        example, cluster = coded(self.frame["example"]), coded(owners(self.frame))
+        return Placed(example, example.codes[self.at], cluster, cluster.codes[self.at])
+
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """Numerator and denominator of each row, after weights, with its example and cluster.
-
-    `example` and `cluster` are codes, for positions in `examples.names` and
-    `clusters.names`; rows come in the order of their examples. `heaviest_row` and
-    `heaviest_cluster` are the most that one row, and the rows of one cluster, could have
-    added to the denominator, whether or not they did (infinitely little, 0, where no
-    weights were applied). `binary` says that every numerator is 0 or all of its
-    denominator.
-    """
+class Placed:
+    """Example and cluster of each row, as codes: positions in the sorted names."""
 
     examples: Coded
     example: Ints
     clusters: Coded
     cluster: Ints
+
+    def keep(self, kept: Bools) -> "Placed":
+        """Only those rows."""
+        return replace(self, example=self.example[kept], cluster=self.cluster[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Numerator and denominator of each row, after weights, with its example and cluster.
+
+    Rows come in the order of their examples. `heaviest_row` and `heaviest_cluster` are the
+    most that one row, and the rows of one cluster, could have added to the denominator,
+    whether or not they did (infinitely little, 0, where no weights were applied). `binary`
+    says that every numerator is 0 or all of its denominator.
+    """
+
+    placed: Placed
     num: Floats
     den: Floats
     heaviest_row: float
@@ -62,8 +81,7 @@ class Sums:
             return self
         return replace(
             self,
-            example=self.example[kept],
-            cluster=self.cluster[kept],
+            placed=self.placed.keep(kept),
             num=self.num[kept],
             den=self.den[kept],
         )
@@ -131,7 +149,7 @@ def holds(column: "pd.Series", wanted: str) -> Bools:
     if storage(column) is not None:
         found = coded(column)
         return np.asarray(found.codes == found.of(wanted))
-    if column.dtype.kind in "biu":
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu":
         codes, values = pd.factorize(column)
         return (pd.Series(values).astype(str) == wanted).to_numpy(dtype=bool)[codes]
     return (column.astype(str) == wanted).to_numpy(dtype=bool)
@@ -197,15 +215,11 @@ def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -
         raise MeasureError(f"{declared.name}: {of.value} is no share of {of.over or 1}")
     if (over < 0).any() or (weight < 0).any():
         raise MeasureError(f"{declared.name}: a denominator or weight is negative")
-    examples, clusters = coded(frame["example"]), coded(owners(frame))
-    cluster = clusters.codes[chosen.at]
+    placed = chosen.placed()
     potential = over.max() * weight if of.weight else np.zeros(1)
-    heaviest = np.bincount(cluster, weights=potential).max() if of.weight else 0.0
+    heaviest = np.bincount(placed.cluster, weights=potential).max() if of.weight else 0.0
     return Sums(
-        examples=examples,
-        example=examples.codes[chosen.at],
-        clusters=clusters,
-        cluster=cluster,
+        placed=placed,
         num=value * weight if of.weight else value,
         den=over * weight if of.weight else over,
         heaviest_row=float(potential.max()),
@@ -289,15 +303,7 @@ def _lost_and_near(
     return lost, np.flatnonzero(other_example.isin(example.array[lost]).to_numpy())
 
 
-def same_examples(declared: Declared, new: Sums, old: Sums) -> None:
-    """Raise MeasureError where the two sides do not hold the same examples."""
-    if len(new.example) == len(old.example) and new.examples.numbers_as(old.examples):
-        ...
-
-
-def _limit_invalid(
-    declared: Declared, why: "pd.Series", kept: Bools, lost: Bools
-) -> None:
+def _limit_invalid(declared: Declared, why: "pd.Series", kept: Bools, lost: Bools) -> None:
     missed, n = int((kept & lost).sum()), int(kept.sum())
     if missed > TOLERATED * n:
         most = why[kept & lost].mode().iloc[0]

@@ -17,9 +17,10 @@ from audits.intervals import (
     tango,
     wilson,
 )
+from audits.pairing import pairing
 from audits.ratios import ratio, ratio_difference
 from audits.redrawn import redrawn, redrawn_difference
-from audits.sample import borrow, complete, numbers, same_examples, select, sums
+from audits.sample import Selection, borrow, complete, numbers, select, sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,8 +82,8 @@ def difference(
         theirs = sums(declared, declared.of, old, worst=optimistic)
         return ratio_difference(declared, declared.of, ours, theirs, level)
     rows = complete(declared, select(declared, new)), complete(declared, select(declared, old))
-    same_examples(declared, *(r["example"].to_numpy(dtype=str) for r in rows))
     if isinstance(declared.of, Exact):
+        pairing(declared, *(side.placed() for side in rows))
         change = _single(declared, rows[0]) - _single(declared, rows[1])
         return Estimate(change, change, change, 1, 1, "exact", 0.0)
     return redrawn_difference(declared, *rows, level)
@@ -114,8 +115,8 @@ def needs_n(
     return math.ceil(estimate.n * (quantiles * estimate.se / gap) ** 2)
 
 
-def _single(declared: Declared, rows: "pd.DataFrame") -> float:
+def _single(declared: Declared, rows: Selection) -> float:
     assert isinstance(declared.of, Exact)
-    if len(rows) != 1:
-        raise MeasureError(f"{declared.name}: an exact value is one record, not {len(rows)}")
+    if (n := len(rows.lost)) != 1:
+        raise MeasureError(f"{declared.name}: an exact value is one record, not {n}")
     return float(numbers(declared, rows, declared.of.value)[0])
