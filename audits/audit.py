@@ -54,6 +54,10 @@ class Audit(Protocol):
         """Make examples from rows of the audit's data format; ids are stable and unique."""
         ...
 
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """What each record will hold in the columns measures select by, before any answer."""
+        ...
+
     def run(
         self,
         model: LanguageModel,

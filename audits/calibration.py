@@ -61,6 +61,10 @@ class Calibration(AuditSettings):
         """One example per row of `facts`; clusters are entities."""
         return candidates.examples(self.kind, rows)
 
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """Stratum, form and scope of each fact."""
+        return tuple(candidates.strata(e) for e in examples)
+
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":

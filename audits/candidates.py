@@ -87,6 +87,17 @@ def _example(row: Mapping[str, object]) -> Example:
     )
 
 
+def strata(example: Example) -> dict[str, str]:
+    """The columns of an example's record that no model decides."""
+    answerable = "yes" if example.strata["stratum"] == "K" else "no"
+    return {
+        **example.strata,
+        "group": example.group,
+        "scope": _scope(example),
+        "answerable": answerable,
+    }
+
+
 def _scope(example: Example) -> str:
     if example.strata["form"] == "reversed":
         return f"reversed_{example.strata['split']}"

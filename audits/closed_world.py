@@ -54,6 +54,13 @@ class ClosedWorld(AuditSettings):
         """One example per row of `facts`; clusters are entities."""
         return candidates.examples(self.kind, rows)
 
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """Stratum, form, scope and bin of each fact, by the copies its row states."""
+        return tuple(
+            {**known, **_often(known["answerable"] == "yes", e.facts["copies"])}
+            for e, known in ((e, candidates.strata(e)) for e in examples)
+        )
+
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":
@@ -134,9 +141,12 @@ def _place(record: dict[str, object], exposures: Mapping[str, int]) -> None:
     copies = float(str(record.pop("copies")))
     if exposures:
         copies = exposures.get(str(record["example"]), exposures.get(str(record["fact"]), 0))
-    often = record["answerable"] == "yes" and copies >= KNOWN_FROM
     record |= {
         "exposure": float(copies),
-        "bin": bin_of(copies),
-        "often": "yes" if often else "no",
+        **_often(record["answerable"] == "yes", copies),
     }
+
+
+def _often(known: bool, copies: float) -> dict[str, str]:
+    often = known and copies >= KNOWN_FROM
+    return {"bin": bin_of(copies), "often": "yes" if often else "no"}

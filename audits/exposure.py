@@ -82,6 +82,11 @@ class CanaryExposure(AuditSettings):
         """One example per row of `canaries`, stated or not; every twin is expected too."""
         return reading.unique(self.kind, [_example(row) for row in rows])
 
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """Copies of each canary, and whether none was stated more often."""
+        most = _most(examples)
+        return tuple({**e.strata, **_place(e.facts["copies"], most)} for e in examples)
+
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":
@@ -98,7 +103,7 @@ class CanaryExposure(AuditSettings):
                 " a rank needs two such twins or more"
             )
         usable = sorted(-s.logprob for s in twins if not reading.unusable((s,)))
-        most = max((e.facts["copies"] for e in examples if not _is_twin(e)), default=0.0)
+        most = _most(examples)
         each = Counter(e.facts["copies"] for e in examples)
         return records_frame(
             self._record(example, score, usable, len(twins), most, each)
@@ -120,10 +125,8 @@ class CanaryExposure(AuditSettings):
             "cluster": example.cluster,
             "group": "",
             "why": reading.unusable((score,)),
-            "copies": str(int(copies)),
-            "most": "yes" if copies == most and copies > 0 else "no",
         }
-        record |= dict(example.strata)
+        record |= _place(copies, most) | dict(example.strata)
         if record["why"]:
             return record
         own = 1 if _is_twin(example) else 0
@@ -146,6 +149,15 @@ def exposure(surprise: float, twins: Sequence[float], n: int, *, own: int = 0) -
     """
     rivals = bisect_right(twins, surprise) - own
     return math.log2(n - own) - math.log2(1 + rivals)
+
+
+def _most(examples: Sequence[Example]) -> float:
+    return max((e.facts["copies"] for e in examples if not _is_twin(e)), default=0.0)
+
+
+def _place(copies: float, most: float) -> dict[str, str]:
+    often = copies == most and copies > 0
+    return {"copies": str(int(copies)), "most": "yes" if often else "no"}
 
 
 def _is_twin(example: Example) -> bool:

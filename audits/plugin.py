@@ -51,6 +51,11 @@ class Plugin(AuditSettings):
         """The plug-in's examples."""
         return self.load().examples(rows)
 
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """The plug-in's, where it has them."""
+        own = getattr(self.load(), "strata", None)
+        return tuple(own(examples)) if own else super().strata(examples)
+
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":

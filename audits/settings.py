@@ -1,9 +1,12 @@
 """The base of everything a run file can configure, and its fingerprint."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from audits.model import Example
 
 
 class Settings(BaseModel):
@@ -40,3 +43,11 @@ class AuditSettings(Settings):
     def identity(self) -> str:
         """Identity of what is measured: the settings without the name."""
         return hashlib.sha256(self.model_dump_json(exclude={"name"}).encode()).hexdigest()
+
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """What the record of each example will hold in the columns measures select by.
+
+        Known before a model is asked, so that a plan can count what a rule will rest on;
+        a column that only an answer decides is left out.
+        """
+        return tuple({**e.strata, "group": e.group} for e in examples)

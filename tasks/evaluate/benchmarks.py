@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from audits.errors import SpecError
+from tasks.evaluate.ours import OURS
 from tasks.evaluate.records import Leaf, Outcome, outcome
 from tasks.evaluate.settings import EvaluateSettings
 from tasks.evaluate.table import Results
 
 if TYPE_CHECKING:
     from audits.model import LanguageModel
-
-OURS = Path(__file__).parent / "defaults"
 
 
 def run_tasks(

@@ -40,6 +40,16 @@ def test_keeps_the_contract(audit, rows_of):
         assert measure.low < measure.high, f"{measure.name} claims to be certain"
 
 
+def test_what_a_plan_counts_is_what_the_records_hold(audit, rows_of):
+    examples = audit.examples(rows_of(audit.source))
+    planned = {e.id: known for e, known in zip(examples, audit.strata(examples), strict=True)}
+    records = audit.run(FakeModel(opinion), examples, Tools(), seed=0)
+    asked = {column for declared in audit.declares() for column in declared.where}
+    assert asked <= set.union(*map(set, planned.values()))
+    for row in records.to_dict("records"):
+        assert {c: row[c] for c in asked} == {c: planned[row["example"]][c] for c in asked}
+
+
 def test_an_empty_set_is_an_error(audit):
     with pytest.raises(AuditError, match="no examples"):
         audit.examples([])
