@@ -98,7 +98,8 @@ def tango_z(b: float, c: float, n: float, difference: float) -> float:
     second = -b - c + (2 * n - b + c) * difference
     third = -c * difference * (1 - difference)
     root = math.sqrt(max(0.0, second * second - 4 * first * third))
-    restricted = (root - second) / (2 * first)
+    # The same root of the quadratic either way; each side is exact where the other cancels.
+    restricted = (root - second) / (2 * first) if second <= 0 else -2 * third / (second + root)
     variance = n * (2 * restricted + difference * (1 - difference))
     return shift / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, shift)
 
