@@ -127,10 +127,17 @@ def _numbered(column: "pd.Series") -> Coded:
     return Coded(codes, found)
 
 
+def present(codes: Ints, names: int = 0) -> Bools:
+    """For each code up to the largest (or up to `names`) whether it occurs."""
+    found = np.zeros(names or int(codes.max(initial=-1)) + 1, dtype=bool)
+    found[codes] = True
+    return found
+
+
 def compact(codes: Ints) -> tuple[Ints, int]:
     """The same distinct codes numbered from 0 without gaps, in their order; and how many."""
-    present = np.bincount(codes) > 0
-    count = int(present.sum())
-    if count == len(present):
+    found = present(codes)
+    count = int(np.count_nonzero(found))
+    if count == len(found):
         return codes, count
-    return (np.cumsum(present) - 1)[codes], count
+    return (np.cumsum(found) - 1)[codes], count

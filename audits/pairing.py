@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audits.columns import Coded, compact
+from audits.columns import Coded, compact, present
 from audits.errors import MeasureError
 from audits.estimand import Declared
 from audits.intervals import Ints
@@ -37,13 +37,16 @@ def pairing(declared: Declared, new: Placed, old: Placed) -> Pairing:
         MeasureError: they hold different examples, or put one into different clusters.
     """
     ours, theirs, names = _one_numbering(new.examples, new.example, old.examples, old.example)
-    held, known = (np.bincount(side, minlength=len(names)) > 0 for side in (ours, theirs))
+    same = np.array_equal(ours, theirs)
+    known = present(theirs, len(names))
+    held = known if same else present(ours, len(names))
     if (unpaired := np.flatnonzero(held != known)).size:
         raise MeasureError(
             f"{declared.name}: {len(unpaired)} examples are unpaired, the first"
             f" {str(names[unpaired[0]])!r}; compare models on the same examples"
         )
-    (at_new, n), (at_old, _) = compact(ours), compact(theirs)
+    at_old, n = compact(theirs)
+    at_new = at_old if same else compact(ours)[0]
     mine, other, _ = _one_numbering(new.clusters, new.cluster, old.clusters, old.cluster)
     owner_new, owner_old = np.empty(n, dtype=np.intp), np.empty(n, dtype=np.intp)
     owner_new[at_new], owner_old[at_old] = mine, other

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audits.columns import Bools, Coded, coded, remembered, storage
+from audits.columns import Bools, Coded, coded, present, remembered, storage
 from audits.errors import MeasureError
 from audits.estimand import Declared, Ratio
 from audits.intervals import Floats, Ints, kish
@@ -108,7 +108,7 @@ def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
     Raises:
         MeasureError: no rows, a missing column, or too many invalid rows.
     """
-    lost = (frame["why"] != "").to_numpy()
+    lost = invalid(frame["why"])
     kept = np.ones(len(frame), dtype=bool)
     for column, wanted in declared.where.items():
         if column not in frame:
@@ -161,6 +161,44 @@ def nameless(column: "pd.Series") -> Bools:
     if column.dtype.kind in "biuf":
         return empty
     return empty | (column.astype(str) == "").to_numpy(dtype=bool)
+
+
+def counts(declared: Declared, frame: "pd.DataFrame") -> tuple[int, int]:
+    """Valid examples in the measure's stratum, and their clusters.
+
+    Raises:
+        MeasureError: a missing column.
+    """
+    for column in declared.where:
+        if column not in frame:
+            raise MeasureError(f"{declared.name}: records have no column {column!r}")
+    strata = (frame[column] for column in declared.where)
+    rows = frame["why"], frame["example"], owners(frame)
+    return _counts(*rows, *strata, wanted=tuple(declared.where.values()))
+
+
+@remembered
+def _counts(
+    why: "pd.Series",
+    example: "pd.Series",
+    owner: "pd.Series",
+    *strata: "pd.Series",
+    wanted: tuple[str, ...],
+) -> tuple[int, int]:
+    kept = ~invalid(why)
+    for column, value in zip(strata, wanted, strict=True):
+        kept = kept & holds(column, value)
+    first, second = (
+        int(np.count_nonzero(present(found.codes[kept & (found.codes >= 0)])))
+        for found in (coded(example), coded(owner))
+    )
+    return first, second
+
+
+@remembered
+def invalid(why: "pd.Series") -> Bools:
+    """Rows that give a reason for having no values."""
+    return (why != "").to_numpy(dtype=bool)
 
 
 def numbers(declared: Declared, chosen: Selection, column: str) -> Floats:
@@ -246,7 +284,7 @@ def borrow(declared: Declared, frame: "pd.DataFrame", other: "pd.DataFrame") -> 
 
     Clusters, groups and strata belong to the example, not to the model that was asked.
     """
-    if not (frame["why"] != "").to_numpy().any():
+    if not invalid(frame["why"]).any():
         return frame
     wanted = ["cluster", *declared.where]
     if isinstance(declared.of, Ratio) and declared.of.weight:
@@ -299,7 +337,7 @@ def _lost_and_near(
     example: "pd.Series", why: "pd.Series", other_example: "pd.Series"
 ) -> tuple[Ints, Ints]:
     """Positions of lost rows, and of the other's rows of the same examples."""
-    lost = np.flatnonzero((why != "").to_numpy())
+    lost = np.flatnonzero(invalid(why))
     return lost, np.flatnonzero(other_example.isin(example.array[lost]).to_numpy())
 
 
