@@ -1,13 +1,16 @@
 """What can be said of a run file and a policy before any compute."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audits.errors import SpecError
 from audits.estimand import Better
 from flows.home import Home
+from flows.sizing import sizes
 from flows.spec import BASE, RunSpec, load_spec
+from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
 from tasks.data import sources
 from tasks.train import CheckpointSettings
@@ -16,11 +19,16 @@ Answer = tuple[dict[str, Any], str]
 
 
 def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
-    """Validate a run file, its policy, and that what it names is on this machine."""
+    """Validate a run file, its policy, and that what it names is on this machine.
+
+    Says which rules cannot decide with the examples there will be. A hard rule that no
+    outcome can pass is a mistake (exit code 2): the run could only refuse.
+    """
     spec = load_spec(path, changes)
     require_sound(spec, home)
     candidates = [BASE, *(v.name for v in spec.variants)]
     declared = spec.declares()
+    outlook = foresee(spec, home)
     document = {
         "spec": spec.identity,
         "name": spec.name,
@@ -29,13 +37,52 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         "candidates": candidates,
         "measures": sorted(declared),
         "rules": len(spec.policy.rules),
+        "outlook": [_plain(one) for one in outlook],
+        "exit": _exit(outlook),
     }
+    names = ", ".join(candidates)
     text = (
-        f"{path}: sound. {len(candidates)} candidates ({', '.join(candidates)}), "
+        f"{path}: {_soundness(outlook)} {len(candidates)} candidates ({names}), "
         f"{len(spec.audits)} audits, {len(declared)} measures, {len(spec.policy.rules)} rules "
         f"in policy {spec.policy.name}; spec {spec.identity[:16]}."
     )
-    return document, text
+    return document, "\n".join([text, *_lines(outlook)])
+
+
+def foresee(spec: RunSpec, home: Home) -> tuple[Outlook, ...]:
+    """Rules of a run that cannot decide as they should, from sizes and recorded noise."""
+    return plan(spec.policy, spec.declares(), sizes(spec, home), floors(spec.registered, home))
+
+
+def floors(model: str, home: Home) -> Mapping[str, Floor]:
+    """The noise floors on record for a model, as `reproduce` left them."""
+    file = noise_file(model, home)
+    if not file.is_file():
+        return {}
+    found = json.loads(file.read_text("utf-8"))
+    return {name: Floor(float(f["value"]), str(f["origin"])) for name, f in found.items()}
+
+
+def noise_file(model: str, home: Home) -> Path:
+    """Where a home keeps how much each measure of a model moved by chance alone."""
+    return home.root / "noise" / f"{model}.json"
+
+
+def _plain(one: Outlook) -> dict[str, object]:
+    return {"rule": one.rule, "problem": one.problem, "said": one.said, "hard": one.hard}
+
+
+def _exit(outlook: Sequence[Outlook]) -> int:
+    return 2 if any(one.hopeless for one in outlook) else 0
+
+
+def _soundness(outlook: Sequence[Outlook]) -> str:
+    return "it can promote nothing." if _exit(outlook) else "sound."
+
+
+def _lines(outlook: Sequence[Outlook]) -> list[str]:
+    soft = {True: "", False: " (soft)"}
+    return [f"  {one.rule}{soft[one.hard]}: {one.said}" for one in outlook]
 
 
 def require_sound(spec: RunSpec, home: Home) -> None:
@@ -50,13 +97,30 @@ def require_sound(spec: RunSpec, home: Home) -> None:
     sources(spec.data, home.data_roots)
 
 
-def lint_policy(path: Path, spec: Path | None) -> Answer:
-    """Judge a policy file alone, or against the measures of a run file."""
+def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
+    """Judge a policy file alone, or against the measures and sizes of a run file."""
     policy = load_policy(path)
-    problems = lint(policy, directions(load_spec(spec))) if spec else []
-    document = {"policy": policy.identity, "problems": problems, "exit": 2 if problems else 0}
-    sound = f"{path}: sound. {len(policy.rules)} rules; policy {policy.identity[:16]}."
-    return document, "\n".join(problems) or sound
+    problems: list[str] = []
+    outlook: tuple[Outlook, ...] = ()
+    if spec:
+        run = load_spec(spec)
+        problems = lint(policy, directions(run))
+        if not problems:
+            outlook = foresee(run.model_copy(update={"policy": policy}), home)
+    document = {
+        "policy": policy.identity,
+        "problems": problems,
+        "outlook": [_plain(one) for one in outlook],
+        "exit": 2 if problems else _exit(outlook),
+    }
+    alone = (
+        "" if spec else "; with --spec RUN_FILE it is held against a run's measures and sizes"
+    )
+    sound = (
+        f"{path}: {_soundness(outlook)} {len(policy.rules)} rules; "
+        f"policy {policy.identity[:16]}{alone}."
+    )
+    return document, "\n".join(problems or [sound, *_lines(outlook)])
 
 
 def directions(spec: RunSpec) -> dict[str, Better]:

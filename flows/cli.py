@@ -205,12 +205,18 @@ def report(
 
 
 @app.command()
-def reproduce(version: VersionName, as_json: Json = False) -> int:
+def reproduce(
+    version: VersionName,
+    seed: Annotated[
+        int | None, typer.Option(help="Train with another seed: what does chance do?")
+    ] = None,
+    as_json: Json = False,
+) -> int:
     """Make a version again from its stored run file: identical, within noise, or differs."""
     home = _home()
     from flows import reviewing
 
-    return _answer(reviewing.reproduce(version, home), as_json)
+    return _answer(reviewing.reproduce(version, home, seed), as_json)
 
 
 @app.command()
@@ -273,7 +279,7 @@ def policy_lint(
     """Say what is wrong with a policy before using it."""
     from flows.checking import lint_policy
 
-    return _answer(lint_policy(file, spec), as_json)
+    return _answer(lint_policy(file, spec, find_home()), as_json)
 
 
 def _answer(answer: "tuple[dict[str, Any], str]", as_json: bool) -> int:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.checking import require_sound
-from flows.home import Home
+from flows.checking import foresee, require_sound
+from flows.home import Home, talk
 from flows.prefect_server import PrefectServer
 from flows.spec import load_spec
 
@@ -19,7 +19,10 @@ def run_pipeline(path: Path, changes: Sequence[str], home: Home) -> dict[str, An
     Where no Prefect server is configured, a temporary one serves this run alone.
     """
     began = time.perf_counter()
-    require_sound(load_spec(path, changes), home)
+    spec = load_spec(path, changes)
+    require_sound(spec, home)
+    for one in foresee(spec, home):
+        talk(f"note: {one.rule}: {one.said}")
     with _prefect(home):
         from flows.pipeline import pipeline
 

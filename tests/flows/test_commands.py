@@ -131,6 +131,33 @@ def test_a_version_is_reproduced_to_the_bit(ask, first):
     assert not list(first.cli.home.glob("reproduce-*"))
 
 
+def test_another_seed_puts_the_noise_of_every_measure_on_record(ask, here, first, tiny):
+    number = first.said.candidate("base")["version"]
+    said = ask("reproduce", f"tiny/{number}", "--seed", 1)
+    assert not said["weights_identical"]
+    noise = first.cli.home / "noise/tiny.json"
+    held = json.loads(noise.read_text())["evaluate/bits_per_byte/heldout"]
+    assert held["value"] > 0
+    assert held["origin"] == f"tiny/{number} made again with seed 1"
+    margin = f"policy.rules.1.margin={held['value'] / 2}"
+    (one,) = [
+        o for o in ask("check", tiny, "--set", margin)["outlook"] if o["problem"] == "noise"
+    ]
+    assert "inside the noise floor" in one["said"]
+    code, _, err = here("reproduce", f"tiny/{number}", "--seed", "0")
+    assert (code, "trained with seed 0" in err) == (2, True)
+    noise.unlink()
+
+
+def test_check_refuses_a_run_that_could_promote_nothing(ask, here, tiny):
+    code, out, _ = here("check", tiny, "--set", "evaluate.limit=1", "--set",
+                        "policy.rules.0={kind: at_least, bound: 0.1, "
+                        "measure: evaluate/acc/world_choice}")  # fmt: skip
+    assert code == 2
+    assert "it can promote nothing" in out
+    assert "1 item, the rule asks for 30 in 10 clusters" in out
+
+
 def test_data_list_names_source_revision_licence_and_sum(ask):
     for entry in ask("data", "list")["sets"]:
         assert entry["source"]

@@ -1,0 +1,166 @@
+"""Can a rule decide at all with the examples a run will have? Said before any compute.
+
+Sizes come from what audits declare and the data holds. Only shares can be planned: the
+variance of a mean is not known before a model has been asked. How alike the examples of a
+cluster are is not known either, so every number is what independent ones would do: a rule
+that is hopeless here is hopeless, one that is fine may still turn out weak.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from audits.estimand import Better, Declared, Exact, Ratio
+from registry.judging import Grouped, Required
+from registry.looking import plural
+from registry.policy import Policy
+from registry.rules import AnyRule, AtLeast, AtMost, NoWorse
+from registry.wording import number
+
+POWER = 0.8
+"""Below this chance of passing a model that is as good as it should be, a rule is weak."""
+DISCORDANCE = 0.1
+"""Share of paired answers assumed to differ between two models that are equally good."""
+
+Problem = Literal["cannot pass", "cannot fail", "weak", "noise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a measure will rest on, at most."""
+
+    n: int
+    clusters: int
+
+    def __str__(self) -> str:
+        if self.n == self.clusters:
+            return plural(self.n, "item")
+        return f"{plural(self.n, 'item')} in {plural(self.clusters, 'cluster')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """How much a measure moved when nothing but chance did."""
+
+    value: float
+    origin: str
+    """What was made again to see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to be expected of a rule that will not decide as it should."""
+
+    rule: str
+    problem: Problem
+    said: str
+    hard: bool
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no outcome of the run could promote anything."""
+        return self.hard and self.problem == "cannot pass"
+
+
+def plan(
+    policy: Policy,
+    declared: Mapping[str, Declared],
+    sizes: Mapping[str, Size],
+    floors: Mapping[str, Floor] | None = None,
+) -> tuple[Outlook, ...]:
+    """Every rule that can never pass, can never fail, is weak, or asks below the noise."""
+    found: list[Outlook] = []
+    for rule in policy.rules:
+        if isinstance(rule, Required):
+            found += _of(rule, declared.get(rule.measure), sizes.get(rule.measure))
+            found += _noise(rule, (floors or {}).get(rule.measure))
+    return tuple(found)
+
+
+def _of(rule: AnyRule, declared: Declared | None, size: Size | None) -> Iterator[Outlook]:
+    if declared is None or size is None or isinstance(declared.of, Exact):
+        return
+    assert isinstance(rule, Required)
+    needs = f"the rule asks for {rule.min_n:,} in {rule.min_clusters:,} clusters"
+    if size.n < rule.min_n or size.clusters < rule.min_clusters:
+        yield Outlook(rule.id, "cannot pass", f"it can never pass: {size}, {needs}", rule.hard)
+        return
+    if not (isinstance(declared.of, Ratio) and declared.of.proportion):
+        return
+    # Were the examples of a cluster independent: nothing can do better than this.
+    if isinstance(rule, AtLeast | AtMost):
+        better: Better = "higher" if isinstance(rule, AtLeast) else "lower"
+        yield from _absolute(rule, rule.bound, better, size)
+    elif isinstance(rule, NoWorse):
+        yield from _paired(rule, rule.margin, size)
+
+
+def _absolute(rule: Grouped, bound: float, better: Better, size: Size) -> Iterator[Outlook]:
+    from audits import power
+
+    least = power.least_to_pass_absolute(bound, better, rule.spent)
+    if least is None or size.n < least:
+        known = "no number would do" if least is None else f"{least:,} are needed"
+        said = f"it can never pass: {size}, and without a single error {known}"
+        yield Outlook(rule.id, "cannot pass", said, rule.hard)
+        return
+    if not power.can_fail_absolute(size.n, bound, better, rule.spent):
+        said = f"it can never fail: {size}, and the worst outcome is not surely beyond it"
+        yield Outlook(rule.id, "cannot fail", said, rule.hard)
+    truth = (bound + (1.0 if better == "higher" else 0.0)) / 2
+    chance = power.power_absolute(size.n, truth, bound, better, rule.spent)
+    if chance < POWER:
+        enough = power.needed_absolute(truth, bound, better, rule.spent, POWER)
+        more = f"{enough:,} needed for {POWER:.0%}" if enough else "no number reaches 80%"
+        said = (
+            f"it passes {_often(chance)} where the truth is {number(truth)}, halfway to "
+            f"perfect: {size}; {more}; under {least:,} it cannot pass at all"
+        )
+        yield Outlook(rule.id, "weak", said, rule.hard)
+
+
+def _paired(rule: NoWorse, margin: float, size: Size) -> Iterator[Outlook]:
+    from audits import power
+
+    least = power.least_to_pass_paired(margin, rule.spent)
+    if least is None or size.n < least:
+        known = "no number would do" if least is None else f"{least:,} are needed"
+        said = f"it can never pass: {size}, and with equal answers throughout {known}"
+        yield Outlook(rule.id, "cannot pass", said, rule.hard)
+        return
+    if not power.can_fail_paired(size.n, margin, rule.spent):
+        said = f"it can never fail: {size}, and even the worst change is not surely beyond it"
+        yield Outlook(rule.id, "cannot fail", said, rule.hard)
+    chance = power.power_paired(size.n, DISCORDANCE, 0.0, margin, rule.spent)
+    if chance < POWER:
+        enough = power.needed_paired(DISCORDANCE, margin, rule.spent, POWER)
+        said = (
+            f"it passes {_often(chance)} at {DISCORDANCE:.0%} discordance: {size}, margin "
+            f"{number(100 * margin)} points; {enough:,} needed for {POWER:.0%}; under "
+            f"{least:,} it cannot pass at all"
+        )
+        yield Outlook(rule.id, "weak", said, rule.hard)
+
+
+def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:
+    margin = getattr(rule, "margin", None)
+    if floor is None or margin is None or margin >= floor.value:
+        return
+    said = (
+        f"its margin {number(margin)} lies inside the noise floor {number(floor.value)} "
+        f"({floor.origin})"
+    )
+    yield Outlook(rule.id, "noise", said, rule.hard)
+
+
+def _often(chance: float) -> str:
+    """A chance as people say it.
+
+    >>> _often(0.2), _often(0.63), _often(0.001)
+    ('about one time in 5', '63% of the time', 'hardly ever')
+    """
+    if chance < 0.01:
+        return "hardly ever"
+    if chance <= 0.5:
+        return f"about one time in {round(1 / chance)}"
+    return f"{chance:.0%} of the time"
