@@ -1,0 +1,60 @@
+"""What does a version's card look like where models are shared? A Hugging Face README.
+
+The front matter says in the hub's own terms what the model is and what it scored; intervals
+have no place there and stand in the card below it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audits.evidence import Evidence, Measure
+from registry import card
+from registry.gate import Decision
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+README = "README.md"
+TASK = "text-generation"
+TAGS = ("assay",)
+
+
+def render(
+    subject: card.Subject, decision: Decision | None = None, *, base_models: Sequence[str] = ()
+) -> str:
+    """The README: YAML front matter with every measure there is, then the whole card.
+
+    Args:
+        subject: what it is about.
+        decision: the last one on these weights.
+        base_models: ids on the hub that it was made from, where it was made from such.
+    """
+    from huggingface_hub import ModelCardData
+
+    results = [_result(m, subject.evidence) for _, m in sorted(subject.measures.items())]
+    data = ModelCardData(
+        # Without results the hub knows no such key.
+        model_name=f"{subject.name} {subject.title}" if results else None,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=list(TAGS),
+        base_model=list(base_models) or None,
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{card.render(subject, decision)}"
+
+
+def _result(measure: Measure, evidence: Evidence) -> "EvalResult":
+    """One measure: the part it comes from is the data set, the rest of its name the metric."""
+    from huggingface_hub import EvalResult
+
+    part, _, metric = measure.name.partition("/")
+    return EvalResult(
+        task_type=TASK,
+        dataset_type=evidence.parts[part].kind,
+        dataset_name=part,
+        metric_type=metric,
+        metric_name=measure.name,
+        metric_value=measure.value,
+        metric_args={"unit": measure.unit, "n": measure.n, "better": measure.better},
+    )
