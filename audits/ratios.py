@@ -74,32 +74,46 @@ def ratio_difference(
     declared: Declared, of: Ratio, new: Sums, old: Sums, level: float
 ) -> Estimate:
     """Two models on the same examples: Tango for 0/1 rows, else linearized over clusters."""
+    pair = paired(declared, new, old)
+    if pair.binary:
+        return _proportions(declared, pair, level)
+    trials = min(pair.clusters, *(s.most_trials(s.heaviest_cluster) for s in (new, old)))
+    return _linearized(declared, of, pair, max(1.0, trials), level)
+
+
+def paired(declared: Declared, new: Sums, old: Sums) -> "Pair":
+    """Sums of both models by example.
+
+    Raises:
+        MeasureError: other examples or clusters there, or nothing to divide by.
+    """
     both = pairing(declared, new.placed, old.placed)
     single = both.n == len(new.num) == len(old.num)
 
     def by_example(values: Floats, at: Ints) -> Floats:
         return values if single else cluster_sums(values, at)
 
-    pair = _Pair(
+    den_new, den_old = by_example(new.den, both.new), by_example(old.den, both.old)
+    if den_new.sum() <= 0 or den_old.sum() <= 0:
+        raise MeasureError(f"{declared.name}: nothing to divide by, a denominator is 0")
+    ones = bool((den_new == 1).all() and (den_old == 1).all())
+    return Pair(
         by_example(new.num, both.new),
-        by_example(new.den, both.new),
+        den_new,
         by_example(old.num, both.old),
-        by_example(old.den, both.old),
+        den_old,
         both.cluster,
         both.clusters,
+        binary=single and ones and new.binary and old.binary,
     )
-    if pair.den_new.sum() <= 0 or pair.den_old.sum() <= 0:
-        raise MeasureError(f"{declared.name}: nothing to divide by, a denominator is 0")
-    ones = bool((pair.den_new == 1).all() and (pair.den_old == 1).all())
-    if single and ones and new.binary and old.binary:
-        return _proportions(declared, pair, level)
-    trials = min(pair.clusters, *(s.most_trials(s.heaviest_cluster) for s in (new, old)))
-    return _linearized(declared, of, pair, max(1.0, trials), level)
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
-    """Sums of two models over the same examples, and the cluster of each example."""
+class Pair:
+    """Sums of two models over the same examples, and the cluster of each example.
+
+    `binary` says that every example has one row in each, which is 0 or 1.
+    """
 
     num_new: Floats
     den_new: Floats
@@ -107,8 +121,10 @@ class _Pair:
     den_old: Floats
     cluster: Ints
     clusters: int
+    binary: bool
 
     def value(self) -> float:
+        """Ratio of the new model minus that of the old one."""
         return float(
             self.num_new.sum() / self.den_new.sum() - self.num_old.sum() / self.den_old.sum()
         )
@@ -130,7 +146,7 @@ class _Pair:
         return float(np.ptp(values)) or float(np.abs(values).max())
 
 
-def _proportions(declared: Declared, pair: _Pair, level: float) -> Estimate:
+def _proportions(declared: Declared, pair: Pair, level: float) -> Estimate:
     """Tango's interval, on as many pairs as the clustered ones are worth."""
     n = len(pair.num_new)
     change = pair.num_new - pair.num_old
@@ -152,7 +168,7 @@ def _proportions(declared: Declared, pair: _Pair, level: float) -> Estimate:
 
 
 def _linearized(
-    declared: Declared, of: Ratio, pair: _Pair, trials: float, level: float
+    declared: Declared, of: Ratio, pair: Pair, trials: float, level: float
 ) -> Estimate:
     """Student's t on cluster influences; a proportion keeps the width of no change at all."""
     n, value = len(pair.num_new), pair.value()

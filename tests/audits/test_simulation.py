@@ -1,0 +1,130 @@
+"""Do rules err as often as they say? Simulated audits with known truths, seeded."""
+
+import math
+
+import numpy as np
+import pytest
+
+from audits.estimand import Declared, Ratio
+from audits.evidence import records_frame
+from audits.power import enough_paired, needed_absolute, power_absolute, power_paired
+from audits.stats import difference, estimate
+
+ALPHA, LEVEL = 0.05, 0.9
+MARGIN = 0.05
+RUNS = 500
+WITHIN = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
+"""A false pass more often than this has less than one chance in 700 of being luck."""
+
+
+def declare(of):
+    return Declared(name="m", better="lower", about="", of=of)
+
+
+RATE = declare(Ratio(value="x"))
+
+
+def frame_of(rows, size=1):
+    return records_frame(
+        {"example": f"e{at:05d}", "cluster": f"k{at // size:05d}"} for at in range(rows)
+    )
+
+
+def passes(new, old, measure=RATE):
+    return difference(measure, new, old, level=LEVEL).high <= MARGIN
+
+
+def share_passing(rng, n, psi, change):
+    """How often pairs that truly differ by `change` pass the margin."""
+    blank = frame_of(n)
+    worse, better = (psi + change) / 2, (psi - change) / 2
+    passed = 0
+    for _ in range(RUNS):
+        kind = rng.choice(3, n, p=[worse, better, 1 - psi])
+        both_bad = (kind == 2) & (rng.random(n) < 0.3)
+        new = blank.assign(x=((kind == 0) | both_bad).astype(float))
+        old = blank.assign(x=((kind == 1) | both_bad).astype(float))
+        passed += passes(new, old)
+    return passed / RUNS
+
+
+def test_pairs_at_the_margin_pass_no_more_often_than_alpha():
+    found = share_passing(np.random.default_rng(1), 400, 0.15, MARGIN)
+    assert found <= WITHIN
+    expected = power_paired(400, 0.15, MARGIN, MARGIN, ALPHA)
+    assert found == pytest.approx(expected, abs=3 * math.sqrt(ALPHA / RUNS))
+
+
+def test_equal_models_pass_as_often_as_planned():
+    n = enough_paired(0.15, MARGIN, ALPHA, 0.8)
+    found = share_passing(np.random.default_rng(2), n, 0.15, 0.0)
+    assert found >= 0.8 - 3 * math.sqrt(0.16 / RUNS)
+
+
+@pytest.mark.parametrize("bound", [0.05, 0.2])
+def test_a_rate_at_its_bound_passes_no_more_often_than_alpha(bound):
+    rng = np.random.default_rng(3)
+    blank = frame_of(300)
+    passed = 0
+    for _ in range(RUNS):
+        frame = blank.assign(x=(rng.random(300) < bound).astype(float))
+        passed += estimate(RATE, frame, level=LEVEL).high <= bound
+    assert passed / RUNS <= WITHIN
+
+
+def test_a_good_rate_passes_as_often_as_planned():
+    rng = np.random.default_rng(4)
+    n = needed_absolute(0.03, 0.08, "lower", ALPHA, 0.8)
+    blank = frame_of(n)
+    passed = 0
+    for _ in range(RUNS):
+        frame = blank.assign(x=(rng.random(n) < 0.03).astype(float))
+        passed += estimate(RATE, frame, level=LEVEL).high <= 0.08
+    assert passed / RUNS >= 0.8 - 3 * math.sqrt(0.16 / RUNS)
+
+
+CLUSTERS, SIZE = 60, 5
+MEASURES = {
+    "tango, effective n": RATE,
+    "paired cluster t": declare(Ratio(value="x", over="asked")),
+    "weighted": declare(Ratio(value="x", over="asked", weight="w")),
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_clustered_pairs_at_the_margin_pass_no_more_often_than_alpha(measure):
+    rng = np.random.default_rng(5)
+    rows = CLUSTERS * SIZE
+    blank = frame_of(rows, SIZE).assign(w=[1.0 + at % 2 for at in range(rows)])
+    passed = 0
+    for _ in range(RUNS):
+        # Whole clusters lean one way: rates vary between clusters, .25 on average for the
+        # old model and MARGIN above it for the new one.
+        lean = np.repeat(rng.beta(2, 6, CLUSTERS), SIZE)
+        shift = np.repeat(rng.choice([0.0, 2 * MARGIN], CLUSTERS), SIZE)
+        asked = (rng.random(rows) < 0.8).astype(float) if measure is not RATE else np.ones(rows)
+        drawn = rng.random(rows)
+        old = blank.assign(x=asked * (drawn < lean), asked=asked)
+        again = np.where(rng.random(rows) < 0.7, drawn, rng.random(rows))
+        new = blank.assign(x=asked * (again < np.minimum(lean + shift, 1)), asked=asked)
+        passed += passes(new, old, measure)
+    assert passed / RUNS <= WITHIN
+
+
+def test_the_score_limits_stay_near_their_level_everywhere():
+    """Exact, not simulated: score tests may exceed alpha by a little where n is small."""
+    paired = [
+        power_paired(n, psi, margin, margin, ALPHA)
+        for n in (100, 300, 1000, 3000)
+        for psi in (0.05, 0.1, 0.3)
+        for margin in (0.02, 0.05)
+        if margin <= psi
+    ]
+    assert max(paired) < 0.075
+    alone = [
+        power_absolute(n, bound, bound, "lower", ALPHA)
+        for n in range(100, 3000, 37)
+        for bound in (0.05, 0.1, 0.3)
+    ]
+    assert np.mean(alone) == pytest.approx(ALPHA, abs=0.01)
+    assert max(alone) < 0.075
