@@ -135,6 +135,15 @@ def test_a_reviewer_finds_everything(run: ReportRun) -> None:
         assert expected in page, expected
 
 
+def test_a_waiver_and_a_loss_within_the_margin_are_shown() -> None:
+    shown = candidate()
+    fine, open_ = shown.findings
+    waived = replace(open_, waived="ann, until 2027-03-01: <b>known</b>")
+    page = render(a_run(replace(shown, findings=(replace(fine, regressed=True), waived))))
+    assert "waived by ann, until 2027-03-01: &lt;b&gt;known&lt;/b&gt;" in page
+    assert "worse, within the margin" in page
+
+
 def test_a_promoted_candidate_is_the_first_thing_said() -> None:
     best = replace(candidate(), promoted=True, verdict=Verdict.PASS, sentence="all rules pass")
     page = render(a_run(best))
