@@ -84,6 +84,11 @@ class Coded:
             return None
         return np.argsort(self.codes, kind="stable")
 
+    @cached_property
+    def ordered(self) -> Ints:
+        """The codes of the rows in that order."""
+        return self.codes if self.order is None else self.codes[self.order]
+
     def numbers_as(self, other: "Coded") -> bool:
         """True where equal codes are equal names on both sides."""
         return self is other or self.names is other.names or self.names.equals(other.names)

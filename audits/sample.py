@@ -39,8 +39,17 @@ class Selection:
 
     def placed(self) -> "Placed":
         """To which example and cluster each row belongs."""
-        example, cluster = coded(self.frame["example"]), coded(owners(self.frame))
+        owner = owners(self.frame)
+        example, cluster = coded(self.frame["example"]), coded(owner)
+        if self.at is example.order:
+            in_order = _in_order_of(owner, self.frame["example"])
+            return Placed(example, example.ordered, cluster, in_order)
         return Placed(example, example.codes[self.at], cluster, cluster.codes[self.at])
+
+
+@remembered
+def _in_order_of(column: "pd.Series", example: "pd.Series") -> Ints:
+    return coded(column).codes[coded(example).order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +130,7 @@ def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
         raise MeasureError(f"{declared.name}: no valid records{_place(declared)}")
     _limit_invalid(declared, frame["why"], kept, lost)
     at = _in_order(declared, frame, kept)
-    return Selection(frame, at, lost[at])
+    return Selection(frame, at, lost[at] if lost.any() else np.zeros(kept.sum(), dtype=bool))
 
 
 def _in_order(declared: Declared, frame: "pd.DataFrame", kept: Bools) -> Ints | slice:
@@ -137,9 +146,9 @@ def _in_order(declared: Declared, frame: "pd.DataFrame", kept: Bools) -> Ints | 
         again = both["example"].diff().to_numpy()[1:] == 0
         if order is not None or not (sample[1:][again] > sample[:-1][again]).all():
             order = both.sort_values(["example", "sample"], kind="stable").index.to_numpy()
-    if order is not None:
-        return np.asarray(order[kept[order]])
-    return slice(None) if kept.all() else np.flatnonzero(kept)
+    if kept.all():
+        return slice(None) if order is None else order
+    return np.flatnonzero(kept) if order is None else order[kept[order]]
 
 
 def holds(column: "pd.Series", wanted: str) -> Bools:
