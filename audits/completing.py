@@ -19,13 +19,19 @@ def asked(expected: Sequence[str]) -> Coded:
     return coded(pd.Series(list(expected), dtype="str"))
 
 
-def completed(name: str, records: "pd.DataFrame", expected: Sequence[str]) -> "pd.DataFrame":
+def completed(
+    name: str,
+    records: "pd.DataFrame",
+    expected: Sequence[str],
+    wanted: Coded | None = None,
+) -> "pd.DataFrame":
     """Records, plus an invalid one for every expected id that has none.
 
     Args:
         name: of the part, for messages.
         records: in any order, perhaps several `sample`s of an example.
         expected: ids fixed before the model was asked.
+        wanted: what `asked` says of them, where it is known.
 
     Raises:
         MeasureError: a record of an example nobody expected, or one twice.
@@ -33,7 +39,7 @@ def completed(name: str, records: "pd.DataFrame", expected: Sequence[str]) -> "p
     import pandas as pd
 
     held = coded(records["example"])
-    wanted = asked(expected)
+    wanted = wanted or asked(expected)
     if not held.numbers_as(wanted):
         surplus = held.names.difference(wanted.names)
         if len(surplus):
