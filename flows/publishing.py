@@ -10,7 +10,7 @@ from flows.judging import Judged
 from flows.ledger import Entry, Ledger
 from flows.plan import Candidate, Made, Perform
 from flows.spec import RunSpec
-from registry.card import escape
+from registry.card import PROSE, escape
 from registry.mlflow_store import open_store
 from registry.store import Dataset
 from tasks.artifact import Artifact, Vault
@@ -51,7 +51,7 @@ class Publisher:
             title=candidate.name,
             spec=spec.model_dump_json(),
             policy=spec.policy.identity,
-            about={"about": spec.about} if spec.about else {},
+            about={k: v for k in PROSE if (v := getattr(spec, k))},
         )
         inputs: dict[str, Artifact] = {
             "model": candidate.model, "base": made.base, "dataset": made.dataset,

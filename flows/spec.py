@@ -37,6 +37,10 @@ class RunSpec(Settings):
 
     name: Name
     about: str = ""
+    intended_use: str = ""
+    """What the model is for; shown on the card of every version."""
+    limits: str = ""
+    """What it should not be used for, or cannot do; shown on the card of every version."""
     seed: int = 0
     data: AnyData
     model: AnyModel

@@ -171,17 +171,17 @@ def _lineage(evidence: Evidence) -> list[str]:
     """What it was made from and how, in a sentence; then every digest in full."""
     about = {k: v for k, v in evidence.about.items() if v not in (None, "", [], {})}
     parent, data = about.get("parent"), about.get("data")
-    source = f"the uncompressed model {_short(parent)}" if parent else "no other version"
-    told = [f"Made from {source}"]
-    if recipe := about.get("recipe"):
-        told.append(f"by {_recipe(recipe)}")
-    if data:
-        told.append(f"with the data set {_short(data)}")
+    how = f" by {_recipe(about['recipe'])}" if "recipe" in about else ""
+    how += f" with the data set {_short(data)}" if data else ""
+    if parent:
+        told = f"Made from the uncompressed model {_short(parent)}{how}."
+    else:
+        told = f"The uncompressed model itself{', made' if how else ''}{how}."
     digests = {"weights": evidence.subject, "parent": parent, "data": data}
     known = {*PROSE, *digests, "recipe", "title"}
     rest = {k: v for k, v in sorted(about.items()) if k not in known}
     rows = [f"| {escape(k)} | {_whole(v)} |" for k, v in (digests | rest).items() if v]
-    return ["## Lineage", "", f"{' '.join(told)}.", "", *_table("what", "in full"), *rows, ""]
+    return ["## Lineage", "", told, "", *_table("what", "in full"), *rows, ""]
 
 
 def _recipe(recipe: object) -> str:

@@ -4,7 +4,6 @@ The front matter says in the hub's own terms what the model is and what it score
 have no place there and stand in the card below it.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audits.evidence import Evidence, Measure
@@ -19,26 +18,22 @@ TASK = "text-generation"
 TAGS = ("assay",)
 
 
-def render(
-    subject: card.Subject, decision: Decision | None = None, *, base_models: Sequence[str] = ()
-) -> str:
+def render(subject: card.Subject, decision: Decision | None = None) -> str:
     """The README: YAML front matter with every measure there is, then the whole card.
 
-    Args:
-        subject: what it is about.
-        decision: the last one on these weights.
-        base_models: ids on the hub that it was made from, where it was made from such.
+    `about` may name the model on the hub that all began with (`base_model`).
     """
     from huggingface_hub import ModelCardData
 
     results = [_result(m, subject.evidence) for _, m in sorted(subject.measures.items())]
+    began = subject.evidence.about.get("base_model")
     data = ModelCardData(
         # Without results the hub knows no such key.
         model_name=f"{subject.name} {subject.title}" if results else None,
         library_name="transformers",
         pipeline_tag=TASK,
         tags=list(TAGS),
-        base_model=list(base_models) or None,
+        base_model=str(began) if began else None,
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{card.render(subject, decision)}"

@@ -89,12 +89,33 @@ def _evidence(settings: PublishSettings, job: Job) -> Any:  # noqa: ANN401 - Evi
         "title": settings.title,
         **settings.about,
         "data": job.inputs["dataset"].digest,
+        **_origin(settings),
         "model_artifact": model.digest,
         "lineage": list(model.parents),
     }
     if base.digest != model.digest:
         about["parent"] = weights_digest(base.folder)
     return Evidence.gather(weights_digest(model.folder), measured, about)
+
+
+def _origin(settings: PublishSettings) -> dict[str, object]:
+    """The steps that made the candidate, and the hub's id of what it all began with.
+
+    A path of this machine tells nobody anything: it is left out.
+    """
+    from tasks.models.folder import is_folder
+
+    spec: dict[str, Any] = json.loads(settings.spec)
+    model: dict[str, Any] = spec["model"]
+    path = str(model.get("path", ""))
+    hub = {} if not path or is_folder(path) else {"base_model": path}
+    for variant in spec.get("variants", []):
+        if variant["name"] == settings.title:
+            return {"recipe": variant["steps"], **hub}
+    plain = {k: v for k, v in model.items() if isinstance(v, str | int | float)}
+    if not hub:
+        plain.pop("path", None)
+    return {"recipe": [plain], **hub}
 
 
 def _params(job: Job) -> dict[str, str]:

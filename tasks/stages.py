@@ -114,7 +114,7 @@ TABLE: Mapping[str, Row] = {
         "receipt",
         "tasks.publish:publish",
         "tasks.publish:PublishSettings",
-        1,
+        2,
         ("mlflow",),
         retries=2,
         timeout_s=1800,

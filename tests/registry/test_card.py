@@ -65,9 +65,18 @@ def test_lineage_is_a_sentence_and_every_digest_stands_below_it_in_full():
         assert f"`{digest}` |" in said
 
 
-def test_the_uncompressed_model_was_made_from_no_other_version():
-    said = section(card(Evidence.gather("w0", [facts([1] * 50)], {})), "Lineage")
-    assert "Made from no other version." in said
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({}, "The uncompressed model itself.\n"),
+        ({"data": "2" * 64}, "itself, made with the data set `222222222222`.\n"),
+        ({"recipe": [{"kind": "checkpoint", "path": "owner/name"}]},
+         "itself, made by checkpoint (path owner/name).\n"),
+    ],
+)  # fmt: skip
+def test_the_uncompressed_model_is_called_so(about, said):
+    text = card(Evidence.gather("w0", [facts([1] * 50)], about)).replace("\\", "")
+    assert said in section(text, "Lineage")
 
 
 def test_what_people_say_of_a_model_has_headings_of_its_own():

@@ -43,10 +43,11 @@ def test_the_whole_card_follows_the_front_matter():
 
 
 def test_front_matter_says_library_task_and_a_base_model_only_where_there_is_one():
-    data = yaml.safe_load(render(SUBJECT, base_models=["owner/name"]).split("---\n")[1])
+    from_hub = Evidence.gather("w1", [disk(9)], {"base_model": "owner/name"})
+    data = yaml.safe_load(render(Subject.of("toy", "int8", from_hub)).split("---\n")[1])
     assert data["library_name"] == "transformers"
     assert data["pipeline_tag"] == "text-generation"
-    assert data["base_model"] == ["owner/name"]
+    assert data["base_model"] == "owner/name"
     assert "base_model" not in yaml.safe_load(render(SUBJECT).split("---\n")[1])
 
 
