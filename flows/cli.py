@@ -205,6 +205,19 @@ def report(
 
 
 @app.command()
+def export(
+    version: Annotated[str, typer.Argument(metavar="NAME/VERSION|NAME@ALIAS")],
+    out: Annotated[Path, typer.Option(help="A new or empty folder to write.")],
+    as_json: Json = False,
+) -> int:
+    """Write a version as a Hugging Face folder: its model files, and a README with the card."""
+    home = _home()
+    from flows import exporting
+
+    return _answer(exporting.export(version, out, home), as_json)
+
+
+@app.command()
 def reproduce(
     version: VersionName,
     seed: Annotated[

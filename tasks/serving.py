@@ -26,20 +26,25 @@ class TextModel:
         Args:
             data: a column `prompt` of text.
             params: `max_new_tokens` (64), `temperature` (0, greedy) and `seed` (0).
+                The same request with the same seed gets the same answer.
 
         Returns:
             One continuation per row, in order, without the prompt.
 
         Raises:
-            SpecError: no such column, or a parameter out of range.
+            SpecError: no such column, a prompt that is no text, or a parameter out of range.
         """
         if PROMPT not in data:
             raise SpecError(
                 f"the request has columns {list(data)}; send one column named {PROMPT!r}"
             )
         tokens, temperature, seed = _options(params or {})
+        prompts = list(data[PROMPT])
+        for row, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise SpecError(f"prompt {row} is {prompt!r}; send text")
         samples = self._model.generate(
-            [str(prompt) for prompt in data[PROMPT]],
+            prompts,
             max_new_tokens=tokens,
             temperature=temperature,
             seed=seed,
@@ -55,6 +60,8 @@ def _options(params: Mapping[str, object]) -> tuple[int, float, int]:
         raise SpecError(f"max_new_tokens is {tokens}; ask for 1 to 4096")
     if not 0 <= temperature <= 10:
         raise SpecError(f"temperature is {temperature}; ask for 0 to 10")
+    if seed < 0:
+        raise SpecError(f"seed is {seed}; give 0 or more")
     return tokens, temperature, seed
 
 

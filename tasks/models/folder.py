@@ -82,13 +82,19 @@ def weights_digest(folder: Path) -> str:
 
     Where the folder lies, and files that change no answer (README, recipes), do not count.
     """
-    files = {f.name: f for pattern in _IDENTITY for f in folder.glob(pattern)}
+    files = identity_files(folder)
     if not any(name.endswith(".safetensors") for name in files):
         raise SpecError(f"{folder}: has no safetensors weights to identify; is it a model?")
     tree = hashlib.sha256()
-    for name, file in sorted(files.items()):
+    for name, file in files.items():
         tree.update(f"{name}\0{_digest(file)}\0".encode())
     return tree.hexdigest()
+
+
+def identity_files(folder: Path) -> dict[str, Path]:
+    """The files that `weights_digest` covers, by name: all that the model's answers need."""
+    found = {f.name: f for pattern in _IDENTITY for f in folder.glob(pattern)}
+    return dict(sorted(found.items()))
 
 
 def _digest(file: Path) -> str:

@@ -37,11 +37,18 @@ def test_prompts_are_continued_in_order_with_the_parameters_of_the_request():
         ("prompt", {"max_new_tokens": 10**9}, "1 to 4096"),
         ("prompt", {"temperature": -1.0}, "0 to 10"),
         ("prompt", {"temperature": float("nan")}, "0 to 10"),
+        ("prompt", {"seed": -1}, "0 or more"),
     ],
 )
 def test_a_request_out_of_range_is_refused(columns, params, says):
     with pytest.raises(SpecError, match=says):
         TextModel(Echo()).predict(pd.DataFrame({columns: ["x"]}), params)
+
+
+@pytest.mark.parametrize("prompt", [None, 3, float("nan")])
+def test_a_prompt_that_is_no_text_is_refused_and_not_spelt_out(prompt):
+    with pytest.raises(SpecError, match=r"prompt 1 is .*; send text"):
+        TextModel(Echo()).predict(pd.DataFrame({"prompt": ["x", prompt]}, dtype=object))
 
 
 def test_a_registered_version_is_loaded_and_answers(tmp_path, stories260k):

@@ -1,0 +1,227 @@
+"""What comes after a promotion: load, serve over HTTP, export, and the example for CI.
+
+MLflow is asked as somebody outside would: with nothing of ours in the environment.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from huggingface_hub import ModelCard
+
+from tasks.models.folder import weights_digest
+from tasks.models.load import load
+from tasks.models.testing import tiny_llama
+
+ROOT = Path(__file__).parents[2]
+CHAMPION = "models:/tiny@champion"
+PROMPTS = ["The cat", "A dog and"]
+ASK = {"dataframe_split": {"columns": ["prompt"], "data": [[p] for p in PROMPTS]}}
+
+
+@pytest.fixture(scope="module")
+def outside(first):
+    """The environment of a user who knows only the address of the registry."""
+    kept = {k: os.environ[k] for k in ("HOME", "LANG", "TMPDIR") if k in os.environ}
+    binaries = str(Path(sys.executable).parent)
+    return kept | {
+        "PATH": os.pathsep.join([binaries, os.environ["PATH"]]),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{first.cli.home}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def champion(first):
+    """What the registry knows of the champion: its number, and where its weights lie."""
+    ((number, run),) = first.cli.rows(
+        "select v.version, v.run_id from model_versions v join registered_model_aliases a "
+        "on v.name = a.name and v.version = a.version where a.alias = 'champion'"
+    )
+    return number, first.cli.home / "runs" / run / "artifacts/model/data/model"
+
+
+@pytest.fixture(scope="module")
+def expected(champion):
+    """What the champion's weights answer when they are loaded from their folder."""
+    answers = load(champion[1]).generate(PROMPTS, max_new_tokens=12, seed=0)
+    return [samples[0] for samples in answers]
+
+
+@pytest.fixture(scope="module")
+def served(first, outside, port, wait, responds, tmp_path_factory):
+    """The address of `mlflow models serve` over the champion."""
+    number = port()
+    process = subprocess.Popen(
+        ["mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local",
+         "--port", str(number)],
+        env=outside, cwd=tmp_path_factory.mktemp("elsewhere"), text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{number}"
+    wait(lambda: responds(f"{url}/ping"), process, "mlflow models serve")
+    yield f"{url}/invocations"
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert "Warning" not in said
+
+
+def test_mlflow_loads_the_champion_without_a_word(outside, expected, tmp_path):
+    code = (
+        "import json, mlflow, pandas\n"
+        f"model = mlflow.pyfunc.load_model({CHAMPION!r})\n"
+        f"asked = pandas.DataFrame({{'prompt': {PROMPTS!r}}})\n"
+        "print(json.dumps(model.predict(asked, params={'max_new_tokens': 12})))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env=outside, cwd=tmp_path, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout) == expected
+    assert "arning" not in said.stderr
+
+
+def test_the_champion_is_served_over_http(served, expected):
+    answer = httpx.post(served, json=ASK | {"params": {"max_new_tokens": 12}}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"predictions": expected}
+
+
+def test_prompts_alone_are_enough(served):
+    answer = httpx.post(served, json={"inputs": {"prompt": PROMPTS}}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert [type(text) for text in answer.json()["predictions"]] == [str, str]
+
+
+def test_one_seed_gives_one_answer(served):
+    def ask(seed):
+        params = {"max_new_tokens": 24, "temperature": 2.0, "seed": seed}
+        return httpx.post(served, json=ASK | {"params": params}, timeout=60).json()
+
+    assert ask(1) == ask(1)
+    assert ask(1) != ask(2)
+
+
+@pytest.mark.parametrize(
+    ("request_body", "says"),
+    [
+        (ASK | {"params": {"max_new_tokens": 0}}, "max_new_tokens is 0; ask for 1 to 4096"),
+        ({"inputs": {"text": ["x"]}}, "Model is missing inputs ['prompt']"),
+        ({"dataframe_split": {"columns": ["prompt"], "data": [[None]]}},
+         "prompt 0 is None; send text"),
+    ],
+    ids=["out of range", "no prompt", "no text"],
+)  # fmt: skip
+def test_a_wrong_request_is_answered_with_what_is_wrong(served, request_body, says):
+    answer = httpx.post(served, json=request_body, timeout=60)
+    assert answer.status_code == 400
+    assert says in answer.text
+
+
+def test_a_version_is_logged_without_torch(tmp_path):
+    folder = tiny_llama(tmp_path / "model")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from registry.mlflow_store import open_store\n"
+        "from registry.store import Publication\n"
+        "from registry.testing import evidence, facts\n"
+        f"store = open_store('sqlite:///{tmp_path}/assay.db')\n"
+        "version = store.publish(Publication(name='toy', title='base', loader='tasks.serving',"
+        f" folder=Path({str(folder)!r}), evidence=evidence('w1', facts([1] * 50)),"
+        " requirements=('slm-assay',)), parent=store.begin('tests', 'one'))\n"
+        "print(version.uri, *sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split() == ["models:/toy/1"]
+
+
+@pytest.fixture
+def export(here):
+    """Exports a version; returns exit code, the document (or None), and stderr."""
+
+    def run(named, out):
+        code, said, err = here("export", named, "--out", out, "--json")
+        return code, json.loads(said) if said else None, err
+
+    return run
+
+
+def test_an_export_holds_the_registered_files_to_the_byte(export, champion, tmp_path):
+    number, registered = champion
+    code, said, err = export("tiny@champion", tmp_path / "a/b/model")
+    assert code == 0, err
+    out = Path(said["folder"])
+    assert said["version"] == f"tiny/{number}"
+    assert said["files"] == sorted(p.name for p in out.iterdir())
+    assert said["weights"] == weights_digest(out) == weights_digest(registered)
+    models = [name for name in said["files"] if name != "README.md"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(models)
+    for name in models:
+        assert (out / name).read_bytes() == (registered / name).read_bytes()
+    assert list((tmp_path / "a/b").iterdir()) == [out]
+
+
+def test_an_exported_folder_is_a_model(export, tmp_path, expected):
+    code, said, err = export("tiny@champion", tmp_path / "model")
+    assert code == 0, err
+    answers = load(said["folder"]).generate(PROMPTS, max_new_tokens=12, seed=0)
+    assert [samples[0] for samples in answers] == expected
+
+
+def test_the_readme_of_an_export_is_a_card_of_the_hub(export, first, tmp_path):
+    number = first.said.candidate("pruned80")["version"]
+    code, said, err = export(f"tiny/{number}", tmp_path / "model")
+    assert code == 0, err
+    card = ModelCard.load(Path(said["folder"]) / "README.md", ignore_metadata_errors=False)
+    names = {r.metric_name for r in card.data.eval_results}
+    assert {"evaluate/bits_per_byte/heldout", "profile/size_bytes"} <= names
+    assert "**FAIL**" in card.text
+    assert "by magnitude" in card.text
+    assert "sparsity 0.8" in card.text
+    assert "95 % interval" in card.text
+
+
+def test_an_empty_folder_is_filled_and_a_full_one_left_alone(export, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert export("tiny@champion", tmp_path / "empty")[0] == 0
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/note").write_text("mine")
+    code, said, err = export("tiny@champion", tmp_path / "full")
+    assert (code, said) == (2, None)
+    assert "give a new or empty folder" in err
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+        ("config.json", lambda raw: raw[: len(raw) // 2]),
+        ("tokenizer.json", lambda raw: raw + b" "),
+        ("model.safetensors", None),
+    ],
+    ids=["altered weights", "cut configuration", "altered tokenizer", "no weights"],
+)
+def test_altered_files_do_not_go_out(export, champion, tmp_path, name, damage):
+    file = champion[1] / name
+    kept = file.read_bytes()
+    try:
+        file.write_bytes(damage(kept)) if damage else file.unlink()
+        code, said, err = export("tiny@champion", tmp_path / "model")
+    finally:
+        file.write_bytes(kept)
+    assert (code, said) == (4, None)
+    assert err.startswith(f"assay: tiny/{champion[0]}: the stored ")
+    assert list(tmp_path.iterdir()) == []
