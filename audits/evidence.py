@@ -13,6 +13,8 @@ from audits.estimand import Better, Declared, Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
+    from audits.columns import Coded
+
 Conditions = Mapping[str, str | int | float | bool]
 
 
@@ -96,24 +98,16 @@ class Part:
 
         Unexpected or doubled evidence is refused: it was not asked for.
         """
-        import pandas as pd
+        from audits.completing import completed
 
-        seen = set(self.records["example"])
-        if surplus := seen - set(self.expected):
-            raise MeasureError(f"{self.name}: record of unexpected example {min(surplus)!r}")
-        if self.records.duplicated(self._identity()).any():
-            twice = self.records.loc[self.records.duplicated(self._identity()), "example"]
-            raise MeasureError(f"{self.name}: example {twice.iloc[0]!r} is recorded twice")
-        missing = [e for e in self.expected if e not in seen]
-        if not missing:
-            return self.records
-        blank = pd.DataFrame(
-            {"example": missing, "cluster": missing, "group": "", "why": "missing"}
-        )
-        return pd.concat([self.records, blank], ignore_index=True)
+        return completed(self.name, self.records, self.expected, self.asked)
 
-    def _identity(self) -> list[str]:
-        return ["example", "sample"] if "sample" in self.records else ["example"]
+    @cached_property
+    def asked(self) -> "Coded":
+        """The expected ids as numbers, to compare with another part's."""
+        from audits.completing import asked
+
+        return asked(self.expected)
 
     def measures(self) -> tuple[tuple[Measure, ...], Mapping[str, str]]:
         """Return the measures, and by full name the reason for each that is absent."""

@@ -1,9 +1,9 @@
 """What can be decided with so many examples? Planned before any model is asked.
 
 A rule passes when its pessimistic one-sided limit at 1 - alpha meets the bound, so what can
-pass follows from the same score limits that `audits.intervals` gives: Wilson's for a rate,
-Tango's for a paired difference. Both are score tests, whose regions have closed forms; the
-chances are exact sums over those regions. Examples are taken as independent: examples in
+pass follows from the same limits that the gate takes: Clopper and Pearson's for a rate, Tango's
+score limit for a paired difference. The chances are exact sums over the outcomes that pass.
+Examples are taken as independent: examples in
 clusters are worth fewer. Nothing here loads scipy.stats, which takes longer than the answer.
 """
 
@@ -32,14 +32,15 @@ def least_to_pass_absolute(bound: float, better: Better, alpha: float) -> int | 
         The number; None where no number will do (nobody is surely perfect).
 
     >>> least_to_pass_absolute(0.05, "lower", 0.05), least_to_pass_absolute(0, "lower", 0.05)
-    (52, None)
+    (59, None)
     """
     allowed = _allowed(bound, better)
     if allowed <= 0:
         return None
-    # Wilson's upper limit of 0 errors in n is zz / (n + zz).
-    zz = _quantile(alpha) ** 2
-    return max(1, math.ceil(zz * (1 - allowed) / allowed))
+    if allowed >= 1:
+        return 1
+    # A model at the bound makes no error in n examples with a chance of (1 - bound)^n.
+    return max(1, math.ceil(math.log(alpha) / math.log1p(-allowed)))
 
 
 def least_to_pass_paired(margin: float, alpha: float) -> int | None:
@@ -50,15 +51,18 @@ def least_to_pass_paired(margin: float, alpha: float) -> int | None:
     >>> least_to_pass_paired(0.02, 0.05)
     133
     """
-    # Tango's limit without discordant pairs is Wilson's without errors.
-    return least_to_pass_absolute(margin, "lower", alpha)
+    if margin <= 0:
+        return None
+    # Without discordant pairs Tango's limit is zz / (n + zz).
+    zz = _quantile(alpha) ** 2
+    return max(1, math.ceil(zz * (1 - margin) / margin))
 
 
 def can_fail_absolute(n: int, bound: float, better: Better, alpha: float) -> bool:
     """Whether the worst of all outcomes, errors only, would FAIL: lie surely beyond it."""
     allowed = _allowed(bound, better)
-    # Wilson's lower limit of n errors in n is n / (n + zz).
-    return allowed < n / (n + _quantile(alpha) ** 2)
+    # The lower limit of n errors in n is alpha^(1/n).
+    return bool(allowed < alpha ** (1 / n))
 
 
 def can_fail_paired(n: int, margin: float, alpha: float) -> bool:
@@ -71,7 +75,7 @@ def can_fail_paired(n: int, margin: float, alpha: float) -> bool:
 def power_absolute(n: int, truth: float, bound: float, better: Better, alpha: float) -> float:
     """Chance that a rate of `truth` passes with `n` independent examples.
 
-    Exact at every n: the binomial sum over the outcomes whose Wilson limit meets the bound.
+    Exact at every n: the binomial sum over the outcomes whose limit meets the bound.
     """
     allowed, wrong = _allowed(bound, better), _allowed(truth, better)
     if n < 1 or not 0 <= truth <= 1:
@@ -194,10 +198,14 @@ def _power(n: Ints, wrong: float, allowed: float, alpha: float) -> Floats:
         return np.ones(len(n))
     if allowed <= 0:
         return np.zeros(len(n))
-    # Wilson's upper limit is within `allowed` where (n allowed - k) / sd reaches z.
-    most = np.floor(n * allowed - _quantile(alpha) * np.sqrt(n * allowed * (1 - allowed)))
-    found = special.bdtr(np.maximum(most, 0), n, wrong)
-    return np.asarray(np.where(most < 0, 0.0, found), dtype=np.float64)
+    # The upper limit of k errors is within `allowed` where so few are that rare there.
+    low, high = np.full(len(n), -1), np.floor(n * allowed).astype(np.intp)
+    while (low < high).any():
+        middle = (low + high + 1) // 2
+        passes = special.bdtr(np.maximum(middle, 0), n, allowed) <= alpha
+        low, high = np.where(passes, middle, low), np.where(passes, high, middle - 1)
+    found = special.bdtr(np.maximum(low, 0), n, wrong)
+    return np.asarray(np.where(low < 0, 0.0, found), dtype=np.float64)
 
 
 def _most_worse(n: int, discordant: Ints, margin: float, quantile: float) -> Ints:

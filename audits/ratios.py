@@ -13,20 +13,21 @@ from audits.intervals import (
     Ints,
     cluster_se,
     cluster_sums,
+    exact_interval,
     influence_se,
     kish,
+    normal_quantile,
     score_interval,
     t_quantile,
     tango,
     tango_at,
-    wilson,
 )
 from audits.pairing import pairing
 from audits.sample import Sums
 
 
 def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
-    """One model: Wilson for independent 0/1 rows, else linearized over clusters."""
+    """One model: Clopper-Pearson for independent 0/1 rows, else linearized over clusters."""
     total = float(rows.den.sum())
     if total <= 0:
         raise MeasureError(f"{declared.name}: nothing to divide by, its denominator is 0")
@@ -34,9 +35,9 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
     n = len(rows.num)
     value = float(rows.num.sum()) / total
     if rows.binary and not of.weight and n == clusters and (rows.den == 1).all():
-        low, high = wilson(round(rows.num.sum()), n, level)
+        low, high = exact_interval(value, n, normal_quantile(level))
         se = math.sqrt(value * (1 - value) / n)
-        return Estimate(value, min(low, value), max(high, value), n, n, "wilson", se)
+        return Estimate(value, low, high, n, n, "clopper-pearson", se)
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     se = _nonzero(cluster_se(rows.num, rows.den, cluster), rows.num, total / n)
@@ -51,8 +52,8 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
         lone = influence_se((rows.num - value * rows.den) / total)
         deff = max(1.0, (se / lone) ** 2)
         trials = min(value * (1 - value) / se**2, rows.most_trials(rows.heaviest_row) / deff)
-    low, high = score_interval(value, max(1.0, trials), quantile)
-    return Estimate(value, low, high, n, clusters, "wilson, effective n", se)
+    low, high = exact_interval(value, max(1.0, trials), quantile)
+    return Estimate(value, low, high, n, clusters, "clopper-pearson, effective n", se)
 
 
 def _mean(

@@ -78,14 +78,9 @@ class Sight:
         Counted here and not taken from the estimate: an expected example without a record
         stands there as a cluster of its own.
         """
-        frame, kept = self.frame, self.frame["why"] == ""
-        for column, wanted in self.declared.where.items():
-            if column not in frame:
-                raise MeasureError(f"{self.name}: records have no column {column!r}")
-            kept &= frame[column].astype(str) == wanted
-        rows = frame[kept]
-        owner = rows["cluster"].where(rows["cluster"] != "", rows["example"])
-        return int(rows["example"].nunique()), int(owner.nunique())
+        from audits.sample import counts
+
+        return counts(self.declared, self.frame)
 
     def limits(self, alpha: float) -> Limits:
         """One-sided limits at 1 - alpha on either side."""
@@ -180,7 +175,7 @@ def likeness(new: Sight, old: Sight) -> None:
         raise Unsettled(f"{new.name} was measured on another basis there: they do not compare")
     if _statistic(new.declared) != _statistic(old.declared):
         raise Unsettled(f"{new.name} is declared differently there: they do not compare")
-    if set(new.part.expected) != set(old.part.expected):
+    if not new.part.asked.numbers_as(old.part.asked):
         raise Unsettled(f"{new.name} was asked of other examples there: they do not compare")
 
 

@@ -133,13 +133,23 @@ def _paired(rule: NoWorse, margin: float, size: Size) -> Iterator[Outlook]:
         yield Outlook(rule.id, "cannot fail", said, rule.hard)
     chance = power.power_paired(size.n, DISCORDANCE, 0.0, margin, rule.spent)
     if chance < POWER:
-        enough = power.needed_paired(DISCORDANCE, margin, rule.spent, POWER)
+        enough = _enough_paired(margin, rule.spent)
         said = (
             f"it passes {_often(chance)} at {DISCORDANCE:.0%} discordance: {size}, margin "
             f"{number(100 * margin)} points; {enough:,} needed for {POWER:.0%}; under "
             f"{least:,} it cannot pass at all"
         )
         yield Outlook(rule.id, "weak", said, rule.hard)
+
+
+def _enough_paired(margin: float, alpha: float) -> int:
+    """What the usual formula says, where it comes within a point of the power it promises."""
+    from audits import power
+
+    usual = power.needed_paired(DISCORDANCE, margin, alpha, POWER)
+    if power.power_paired(usual, DISCORDANCE, 0.0, margin, alpha) >= POWER - 0.01:
+        return usual
+    return power.enough_paired(DISCORDANCE, margin, alpha, POWER) or usual
 
 
 def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:

@@ -43,10 +43,10 @@ def test_a_measure_lies_in_its_interval_and_rests_on_something(changed):
 
 
 def test_measures_follow_from_the_records():
-    # 3 of 4 right; Wilson at 95 %: (0.3006, 0.9544)
+    # 3 of 4 right; Clopper-Pearson at 95 %: beta.ppf(.025, 3, 2), beta.ppf(.975, 4, 1)
     (found,), absent = part([1.0, 1.0, 1.0, 0.0]).measures()
     assert (found.name, found.value, found.n, dict(absent)) == ("quiz/right", 0.75, 4, {})
-    assert (found.low, found.high) == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    assert (found.low, found.high) == pytest.approx((0.19412, 0.99369), abs=1e-5)
 
 
 def test_a_lost_record_is_an_invalid_one_and_not_one_example_fewer():

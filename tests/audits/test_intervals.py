@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from audits.intervals import (
     clopper_pearson,
     cluster_se,
+    exact_interval,
     holm,
     normal_quantile,
     score_interval,
@@ -34,6 +36,25 @@ def test_no_failure_in_fifty_still_leaves_seven_percent_open():
     assert wilson(0, 50, 0.95)[1] == pytest.approx(0.07135, abs=5e-6)
     # 1 - 0.025^(1/50)
     assert clopper_pearson(0, 50, 0.95)[1] == pytest.approx(1 - 0.025 ** (1 / 50), abs=1e-12)
+
+
+@given(st.integers(1, 300), st.data(), st.floats(0.5, 0.995))
+def test_the_exact_interval_is_clopper_pearson_at_whole_numbers(n, data, level):
+    k = data.draw(st.integers(0, n))
+    found = exact_interval(k / n, n, normal_quantile(level))
+    assert found == pytest.approx(clopper_pearson(k, n, level), abs=1e-9)
+
+
+def test_the_exact_limit_never_passes_more_often_than_it_says():
+    # at the bound itself, for every number of trials: the chance of a limit that meets it
+    for n in (30, 69, 133, 268, 300):
+        for bound in (0.005, 0.01, 0.05, 0.3, 0.9, 0.95):
+            passing = [
+                k
+                for k in range(n + 1)
+                if exact_interval(k / n, n, normal_quantile(0.9))[1] <= bound
+            ]
+            assert stats.binom.cdf(max(passing, default=-1), n, bound) <= 0.05 + 1e-9
 
 
 def test_the_score_interval_is_wilson_at_whole_numbers():

@@ -3,10 +3,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audits.intervals import tango, tango_z, wilson
+from audits.intervals import clopper_pearson, tango, tango_z
 from audits.power import (
     MANY,
     _tango_z,
@@ -26,13 +26,13 @@ LEVEL = 1 - 2 * ALPHA
 
 
 def passes(k, n, bound, better):
-    low, high = wilson(k, n, LEVEL)
+    low, high = clopper_pearson(k, n, LEVEL)
     return low >= bound if better == "higher" else high <= bound
 
 
 @pytest.mark.parametrize("bound", [0.001, 0.01, 0.05, 0.3, 0.9])
 @pytest.mark.parametrize("better", ["lower", "higher"])
-def test_the_fewest_to_pass_are_those_of_the_wilson_limit(bound, better):
+def test_the_fewest_to_pass_are_those_of_the_exact_limit(bound, better):
     bound = bound if better == "lower" else 1 - bound
     n = least_to_pass_absolute(bound, better, ALPHA)
     perfect = {"lower": 0, "higher": n}[better]
@@ -57,11 +57,16 @@ def test_a_margin_of_two_points_needs_133_equal_pairs():
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 40, 200])
 @pytest.mark.parametrize("bound", [0.0, 0.02, 0.2, 0.7, 0.95, 1.0])
 def test_what_can_fail_is_what_the_limits_say(n, bound):
-    assert can_fail_absolute(n, bound, "lower", ALPHA) == (wilson(n, n, LEVEL)[0] > bound)
-    assert can_fail_absolute(n, bound, "higher", ALPHA) == (wilson(0, n, LEVEL)[1] < bound)
+    assert can_fail_absolute(n, bound, "lower", ALPHA) == (
+        clopper_pearson(n, n, LEVEL)[0] > bound
+    )
+    assert can_fail_absolute(n, bound, "higher", ALPHA) == (
+        clopper_pearson(0, n, LEVEL)[1] < bound
+    )
     assert can_fail_paired(n, bound, ALPHA) == (tango(n, 0, n, LEVEL)[0] > bound)
 
 
+@settings(deadline=None)  # the first call loads scipy.special
 @given(
     st.integers(1, 60),
     st.floats(0, 1),
@@ -96,6 +101,13 @@ def test_the_score_for_many_outcomes_is_the_one_of_the_interval(b, c, rest, marg
     n = b + c + rest
     found = _tango_z(np.array([b]), np.array([c]), n, margin)[0]
     assert found == pytest.approx(tango_z(b, c, n, margin), rel=1e-9)
+
+
+def test_the_fewest_without_an_error_are_the_known_ones():
+    # ln(.05) / ln(1 - bound)
+    known = {0.05: 59, 0.01: 299, 0.001: 2995}
+    for bound, n in known.items():
+        assert least_to_pass_absolute(bound, "lower", ALPHA) == n
 
 
 def test_golden_powers():

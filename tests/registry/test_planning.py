@@ -58,10 +58,10 @@ def test_one_item_is_seen_to_be_too_few_before_it_is_scored():
 
 
 def test_a_rare_event_needs_hundreds_without_one():
-    # z² / (n + z²) <= 0.005 at z = 1.645: n >= 539
-    (one,) = outlook(AtMost(measure="facts/wrong", bound=0.005), n=538)
+    # 0.995^n <= 0.05: n >= 598
+    (one,) = outlook(AtMost(measure="facts/wrong", bound=0.005), n=597)
     assert one.problem == "cannot pass"
-    assert "539 are needed" in one.said
+    assert "598 are needed" in one.said
 
 
 def test_a_rule_that_nothing_can_fail_is_named():
