@@ -1,6 +1,7 @@
 """Put every candidate before the gate and move the champion at most once."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from audits.errors import GateRefused
 from audits.evidence import Evidence
@@ -8,7 +9,9 @@ from flows.home import Home, talk
 from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
+from registry.looks import looks
 from registry.mlflow_store import open_store
+from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version
 
 
@@ -33,14 +36,17 @@ def judge(
     champion = _champion(store, name, versions, evidence)
     judged = []
     for candidate in made.candidates:
-        case = Case(
-            candidate=evidence[candidate.name],
+        version = store.version(name, versions[candidate.name])
+        case = case_of(
+            store,
+            version,
+            spec.policy,
+            evidence[candidate.name],
             parent=None if candidate.name == BASE else evidence[BASE],
             champion=champion,
         )
         decision = decide(spec.policy, case)
-        version = store.version(name, versions[candidate.name])
-        if store.decision(version) != decision:
+        if not decision.same_as(store.decision(version)):
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
         judged.append(Judged(candidate.name, version, case.candidate, decision))
     return tuple(judged)

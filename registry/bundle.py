@@ -63,6 +63,25 @@ def read(folder: Path, digest: str) -> Evidence:
     Raises:
         EvidenceError: missing, truncated, altered, or evidence that is not listed.
     """
+    index = _read_index(folder, digest)
+    found = [parts.read(_home(folder, name, sheet)) for name, sheet in index.parts.items()]
+    return Evidence.gather(index.subject, found, index.about)
+
+
+def records(folder: Path, digest: str) -> dict[str, str]:
+    """The digest of each part's records, by the part's name: which evidence this is.
+
+    Raises:
+        EvidenceError: an index or a sheet is missing or altered.
+    """
+    index = _read_index(folder, digest)
+    return {
+        name: parts.records_digest(_home(folder, name, sheet))
+        for name, sheet in index.parts.items()
+    }
+
+
+def _read_index(folder: Path, digest: str) -> _Index:
     path = _index(folder, digest)
     try:
         raw = path.read_bytes()
@@ -78,8 +97,7 @@ def read(folder: Path, digest: str) -> Evidence:
         place = _home(folder, name, sheet) / parts.SHEET
         if not place.is_file() or _digest(place.read_bytes()) != sheet:
             raise EvidenceError(f"{place}: differs from its digest in {path.name}")
-    found = [parts.read(_home(folder, name, sheet)) for name, sheet in index.parts.items()]
-    return Evidence.gather(index.subject, found, index.about)
+    return index
 
 
 def join(old: Evidence | None, new: Evidence) -> Evidence:

@@ -1,5 +1,6 @@
 """Where a version's files lie among its run's artifacts."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -20,6 +21,10 @@ EVIDENCE = "evidence"
 CARD = "card.md"
 DECISION = "decision.json"
 POLICY = "policy.json"
+SEAL = "seal.json"
+SIGNATURE = "seal.sig"
+DECISIONS, POLICIES, SEALS = "decisions", "policies", "seals"
+"""Where every one that ever was is kept, as `<first digits of its digest>.json`."""
 
 
 def gather(artifacts: Mapping[str, Path], folder: Path) -> None:
@@ -42,13 +47,38 @@ def gather(artifacts: Mapping[str, Path], folder: Path) -> None:
             raise SpecError(f"artifact {key!r}: {source} is not there")
 
 
-def write_decision(
-    folder: Path, decision: Decision, policy: Mapping[str, object] | None
-) -> None:
-    """Write the decision, and the policy it applied, into a folder."""
-    _write(folder / DECISION, decision.as_json())
-    if policy is not None:
-        _write(folder / POLICY, policy)
+def document(data: Mapping[str, object]) -> bytes:
+    """Plain data as a file that people can read; equal data, equal bytes."""
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def keep(folder: Path, name: str, shelf: str, raw: bytes) -> str:
+    """Write what is current under its name, and on a shelf under its digest; returns that."""
+    digest = hashlib.sha256(raw).hexdigest()
+    kept = folder / shelf / f"{digest[:12]}{Path(name).suffix}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(raw)
+    (folder / name).write_bytes(raw)
+    return digest
+
+
+def kept(folder: Path, shelf: str, digest: str) -> dict[str, object]:
+    """A document from a shelf, verified against its digest.
+
+    Raises:
+        EvidenceError: missing, altered, or no document.
+    """
+    path = folder / shelf / f"{digest[:12]}.json"
+    where = f"{shelf}/{path.name}"
+    try:
+        raw = path.read_bytes()
+        found: dict[str, object] = json.loads(raw)
+    except (OSError, ValueError) as error:
+        raise EvidenceError(f"{where}: missing or no document; restore it") from error
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise EvidenceError(f"{where}: it was altered since it was sealed; restore it")
+    return found
 
 
 def read_decision(path: Path, version: Version) -> Decision:
@@ -58,17 +88,12 @@ def read_decision(path: Path, version: Version) -> Decision:
         EvidenceError: unreadable, altered, or about other weights than the version's.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise EvidenceError(f"{path}: not a readable decision; judge again") from error
-    found = Decision.from_json(document, str(path))
-    belongs(version, found)
-    return found
-
-
-def _write(path: Path, document: Mapping[str, object]) -> None:
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", "utf-8")
+    decision = Decision.from_json(found, str(path))
+    belongs(version, decision)
+    return decision
 
 
 def finite(name: str, value: float) -> float:

@@ -6,22 +6,26 @@ Nothing here touches the environment. Whoever starts the process sets
 
 import json
 import logging
+import random
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
 from audits.errors import EvidenceError, SpecError
-from registry import layout
-from registry.store import Dataset, Publication, Value, Version
+from registry import layout, signing
+from registry.backend import Facts
+from registry.store import HISTORY, Dataset, Publication, Value, Version
 from registry.versions import VersionStore
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+T = TypeVar("T")
 
 NOISY = (
     "alembic",
@@ -30,22 +34,34 @@ NOISY = (
     "mlflow.pyfunc",
     "mlflow.utils.environment",
 )
+ENTRY = "assay:/history"
+"""Source of the versions that are entries: a server accepts no relative one, nor a file's."""
+PAGE = 10_000
+BUSY = ("database is locked", "Giving up after")
+"""What MLflow says where another writer was there first and it does not try again."""
+BUSY_TRIES = 20
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def open_store(uri: str, artifact_root: Path | None = None) -> VersionStore:
+def open_store(
+    uri: str, artifact_root: Path | None = None, *, key: Path | None = None
+) -> VersionStore:
     """Open, and on first use create, a registry.
 
     Args:
         uri: `sqlite:////abs/path.db`, or the `http(s)://` address of a tracking server.
         artifact_root: where a local registry keeps artifacts; beside the database if None.
             A server has its own place.
+        key: private key (PEM) to sign seals and the history with; unsigned if None.
 
     Raises:
-        SpecError: the address is neither, or nothing answers there.
+        SpecError: the address is neither, or nothing answers there, or a key was given and
+            nothing that signs is installed.
     """
+    if key is not None:
+        signing.require()
     if uri.startswith(("http://", "https://")):
-        return VersionStore(Mlflow(uri), None)
+        return VersionStore(Mlflow(uri), None, key=key)
     if not uri.startswith("sqlite:///"):
         raise SpecError(
             f"{uri}: a registry is sqlite:///PATH or the http(s) address of a server"
@@ -55,7 +71,7 @@ def open_store(uri: str, artifact_root: Path | None = None) -> VersionStore:
     root.mkdir(parents=True, exist_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):  # two openers must not both create the tables
-        return VersionStore(Mlflow(f"sqlite:///{database}"), root)
+        return VersionStore(Mlflow(f"sqlite:///{database}"), root, key=key)
 
 
 class Mlflow:
@@ -124,12 +140,22 @@ class Mlflow:
         if datasets:
             self._client.log_inputs(run, [_input(d) for d in datasets])
 
+    def facts(self, run: str) -> Facts:
+        """What a run has logged. EvidenceError where there is no such run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            data = self._client.get_run(run).data
+        except MlflowException as error:
+            raise EvidenceError(f"run {run}: it is not there ({_first(error)})") from error
+        return Facts(dict(data.metrics), dict(data.params))
+
     def upload(self, run: str, folder: Path, place: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts, below `place`."""
         self._client.log_artifacts(run, str(folder), place)
 
     def fetch(self, run: str, path: str, aside: Path) -> Path:
-        """A folder of a run's artifacts: where it lies on this machine, or a copy in `aside`.
+        """A file or folder of a run's artifacts (all, for an empty path), in place or copied.
 
         Raises:
             EvidenceError: it is not there, or the registry does not answer.
@@ -151,13 +177,7 @@ class Mlflow:
         self, name: str, run: str, *, tags: Mapping[str, str], description: str
     ) -> str:
         """Make a version of the model among a run's artifacts; returns its number."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        self._model(name)
         base = self._client.get_run(run).info.artifact_uri
         made = self._client.create_model_version(
             name, f"{base}/{layout.MODEL}", run, tags=dict(tags), description=description
@@ -213,7 +233,59 @@ class Mlflow:
 
     def point(self, name: str, alias: str, number: str) -> None:
         """Move an alias."""
-        self._client.set_registered_model_alias(name, alias, number)
+        _patiently(lambda: self._client.set_registered_model_alias(name, alias, number))
+
+    def marks(self, name: str) -> Mapping[str, str]:
+        """The tags of the registered model itself; none where there is no such model."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self._client.get_registered_model(name).tags)
+        except MlflowException as error:
+            _require_absent(error, name)
+            return {}
+
+    def mark(self, name: str, key: str, value: str) -> None:
+        """Set a tag of the registered model itself."""
+        _patiently(lambda: self._client.set_registered_model_tag(name, key, value))
+
+    def append(self, name: str, text: str) -> int:
+        """Add an entry to a model's history; returns its number.
+
+        MLflow numbers the versions of a registered model by a unique key, so of two that
+        write at once one is numbered after the other. It deletes a version by hiding it:
+        no number is given twice.
+        """
+        book = f"{name}{HISTORY}"
+        self._model(book)
+        made = _patiently(
+            lambda: self._client.create_model_version(book, ENTRY, description=text)
+        )
+        return int(made.version)
+
+    def entries(self, name: str) -> list[tuple[int, str]]:
+        """All entries of a model's history, ascending by number."""
+        wanted = f"name = '{name}{HISTORY}'"
+        found: list[tuple[int, str]] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(
+                wanted, max_results=PAGE, page_token=token
+            )
+            found += [(int(v.version), v.description or "") for v in page]
+            token = page.token
+            if not token:
+                return sorted(found)
+
+    def _model(self, name: str) -> None:
+        """Make a registered model where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            _patiently(lambda: self._client.create_registered_model(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def write_model(self, folder: Path, publication: Publication) -> None:
         """Write what `mlflow.pyfunc` needs beside the weights; torch is not imported.
@@ -260,6 +332,20 @@ def _connect(uri: str) -> "MlflowClient":
     return client
 
 
+def _patiently(call: Callable[[], T]) -> T:
+    """Make a call again while the database is busy with another writer."""
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(BUSY_TRIES):
+        try:
+            return call()
+        except MlflowException as error:
+            if not any(sign in str(error) for sign in BUSY) or attempt == BUSY_TRIES - 1:
+                raise
+            time.sleep(random.uniform(0.01, 0.1) * (attempt + 1))
+    raise AssertionError("unreachable")
+
+
 def _require_absent(error: Any, where: str) -> None:  # noqa: ANN401 - mlflow has no types
     """Absence is an answer; anything else is none."""
     if error.error_code not in ABSENT:
@@ -283,6 +369,7 @@ def _version(held: Any) -> Version:  # noqa: ANN401 - mlflow has no types
         verdict=tags.get("assay.verdict", ""),
         tags=tags,
         aliases=tuple(sorted(held.aliases or ())),
+        card=held.description or "",
     )
 
 

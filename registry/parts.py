@@ -111,6 +111,15 @@ def read(folder: Path) -> Part:
     )
 
 
+def records_digest(folder: Path) -> str:
+    """Digest of a part's records, as its sheet says it; the records are not read.
+
+    Raises:
+        EvidenceError: the sheet is missing or not in this format.
+    """
+    return _read_sheet(folder / SHEET).records
+
+
 def read_all(folder: Path) -> tuple[Part, ...]:
     """Every part in the folders below `folder`, by name.
 

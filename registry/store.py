@@ -13,9 +13,13 @@ from typing import Protocol
 
 from audits.errors import EvidenceError, GateRefused, SpecError
 from audits.evidence import Evidence
+from registry.finding import APPROVAL, Approval, Case
 from registry.gate import Decision
+from registry.history import GATE, Chain, Entry
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+HISTORY = ".history"
+"""After a model's name: the registered model whose versions are the entries of its history."""
 
 Value = str | int | float | bool
 
@@ -70,11 +74,36 @@ class Version:
     verdict: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    card: str = ""
+    """Its description."""
 
     @property
     def uri(self) -> str:
         """What `mlflow.pyfunc.load_model` takes."""
         return f"models:/{self.name}/{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A decision that was made once, with what it applied and rested on."""
+
+    decision: Decision
+    policy: Mapping[str, object]
+    """The document of the policy."""
+    parts: Mapping[str, str]
+    """Digest of the records of each part, by its name."""
+    entry: Entry
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A version as it stands now, sealed or not: tags, card, and what its run holds."""
+
+    version: Version
+    folder: Path
+    """Its run's artifacts, in place or copied from a server."""
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
 
 
 class Store(Protocol):
@@ -175,27 +204,125 @@ class Store(Protocol):
         ...
 
     def record(
-        self, version: Version, decision: Decision, policy: Mapping[str, object] | None = None
+        self, version: Version, decision: Decision, policy: Mapping[str, object]
     ) -> Version:
-        """Store a decision with its version: the file, the verdict, the card.
+        """Store a decision with its version: files, verdict, card, seal, history.
+
+        `policy` is the document of the policy it applied. Every decision, policy and seal
+        is kept. Interrupted at any point, the version is not judged.
 
         Raises:
-            EvidenceError: the decision is about other weights.
+            EvidenceError: the decision is about other weights, or the earlier seal or the
+                history does not verify.
+        """
+        ...
+
+    def judgements(self, version: Version) -> tuple[Judgement, ...]:
+        """Every decision on a version, oldest first.
+
+        Raises:
+            EvidenceError: one is missing or altered.
+        """
+        ...
+
+    def case_then(self, version: Version, judged: Judgement) -> Case:
+        """What a judgement of a version was about, from the evidence as it stood then.
+
+        Raises:
+            EvidenceError: some of it is not there any more, or was altered.
+        """
+        ...
+
+    def records(self, version: Version) -> Mapping[str, str]:
+        """The digest of each part's records, by the part's name, as they stand now."""
+        ...
+
+    def evidence_at(self, version: Version, digest: str) -> Evidence:
+        """What was known of a version when its evidence had this digest.
+
+        Raises:
+            EvidenceError: missing, truncated or altered.
         """
         ...
 
     def promote(
-        self, version: Version, decision: Decision, *, expected_champion: str | None
+        self,
+        version: Version,
+        decision: Decision,
+        *,
+        expected_champion: str | None,
+        by: str = GATE,
+        note: str = "",
     ) -> Version:
-        """Move `champion` to a version, and `previous` to the one it replaces.
+        """Make a version champion: first in the history, then by its aliases.
 
         `expected_champion` is the number of the version the decision was made against (None:
         there was none). A version that is champion already, with a decision that allows
-        it, counts as promoted.
+        it, counts as promoted. Of several at once one wins and the others are refused. A
+        promotion that was interrupted before is finished first.
 
         Raises:
-            GateRefused: the decision does not allow it, is about other weights, or the
-                champion has moved since.
+            GateRefused: the decision does not allow it, is not the one on record, is about
+                other weights, or the champion has moved since.
+            EvidenceError: the history does not verify, or the alias was moved by hand.
+        """
+        ...
+
+    def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
+        """Make the champion before (or version `to`, which once was) champion again.
+
+        Raises:
+            GateRefused: there is none before, it never was champion, or its seal does not
+                verify.
+            EvidenceError: the history does not verify, or the alias was moved by hand.
+        """
+        ...
+
+    def approve(self, version: Version, *, by: str, note: str = "") -> Version:
+        """Say yes, as a person, to exactly these weights.
+
+        Raises:
+            SpecError: `by` is no name that a tag may have.
+            EvidenceError: the history does not verify.
+        """
+        ...
+
+    def approvals(self, version: Version) -> tuple[Approval, ...]:
+        """What people said of a version, also by a tag in the registry's own pages.
+
+        One of other weights is among them; it covers nothing here.
+        """
+        ...
+
+    def history(self, name: str) -> Chain:
+        """Everything that happened to a model; empty for an unknown name.
+
+        Raises:
+            EvidenceError: an entry was altered or removed.
+        """
+        ...
+
+    def anchors(self, name: str) -> Mapping[str, str]:
+        """Where the head of a history is remembered, and which (`Chain.anchor`)."""
+        ...
+
+    def remember(self, name: str, chain: Chain) -> None:
+        """Remember the head of a history that was verified."""
+        ...
+
+    def signed_head(self, name: str) -> tuple[str, str]:
+        """The anchor that was signed last, and its signature; empty where none was."""
+        ...
+
+    def pointed(self, name: str, alias: str) -> str | None:
+        """Number of the version an alias points at, sealed or not."""
+        ...
+
+    def snapshot(self, name: str, number: str) -> Snapshot | None:
+        """A version as it stands, sealed or not, with all its files; None: there is none.
+
+        Raises:
+            EvidenceError: its run or its files are gone.
         """
         ...
 
@@ -245,6 +372,16 @@ def belongs(version: Version, decision: Decision) -> None:
         )
 
 
+def approvals_in(tags: Mapping[str, str]) -> tuple[Approval, ...]:
+    """What people said in a version's tags: a digest, and after it whatever they like."""
+    said = [
+        (key.removeprefix(APPROVAL), value.split(maxsplit=1))
+        for key, value in sorted(tags.items())
+        if key.startswith(APPROVAL)
+    ]
+    return tuple(Approval(by, *words) for by, words in said if by and words)
+
+
 def model_name(name: str) -> str:
     """A name every registry backend takes.
 
@@ -254,5 +391,9 @@ def model_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise SpecError(
             f"model {name!r}: use up to 100 letters, digits, _ . and -, the first no sign"
+        )
+    if name.endswith(HISTORY):
+        raise SpecError(
+            f"model {name!r}: names that end in {HISTORY} hold histories; use another"
         )
     return name

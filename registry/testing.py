@@ -1,27 +1,18 @@
 """A registry in dictionaries, and small evidence made by hand, for tests and dry runs."""
 
+import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
-from audits.errors import EvidenceError, SpecError
 from audits.estimand import Declared, Exact, Ratio
 from audits.evidence import Evidence, Part, records_frame
-from registry import bundle, card, layout
-from registry.gate import Decision
-from registry.store import (
-    CANDIDATE,
-    CHAMPION,
-    PREVIOUS,
-    Dataset,
-    Publication,
-    Value,
-    Version,
-    belongs,
-    model_name,
-    permit,
-)
+from registry import layout
+from registry.backend import Facts
+from registry.store import Dataset, Publication, Value, Version
+from registry.versions import VersionStore
 
 
 @dataclass
@@ -29,179 +20,167 @@ class Run:
     """What was recorded about one run."""
 
     title: str
-    parent: str = ""
+    experiment: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, Value] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    artifacts: dict[str, Path] = field(default_factory=dict)
     datasets: list[Dataset] = field(default_factory=list)
-    note: str = ""
     status: str = "RUNNING"
 
 
-class MemoryStore:
-    """Keeps every promise of `registry.store.Store`, in memory."""
+class Memory:
+    """Makes the calls of `registry.backend.Backend` of dictionaries and a temporary folder."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
-        self.cards: dict[tuple[str, str], str] = {}
-        self.decisions: dict[tuple[str, str], Decision] = {}
-        self._versions: dict[tuple[str, str], Version] = {}
-        self._evidence: dict[tuple[str, str], Evidence] = {}
-        self._aliases: dict[tuple[str, str], str] = {}
+        self.versions: dict[tuple[str, str], Version] = {}
+        self.aliases: dict[tuple[str, str], str] = {}
+        self.books: dict[str, list[tuple[int, str]]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self._files = tempfile.TemporaryDirectory(prefix="assay-memory-")
+        self._turn = Lock()
 
-    def begin(
-        self,
-        experiment: str,
-        title: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        params: Mapping[str, Value] | None = None,
-        datasets: Sequence[Dataset] = (),
-    ) -> str:
-        """Open the parent run of a pipeline run; returns its id."""
+    def experiment(self, name: str, place: str | None) -> str:
+        """Its name."""
+        return name
+
+    def experiment_of(self, run: str) -> str:
+        """The experiment the run was begun in."""
+        return self.runs[run].experiment
+
+    def start(self, experiment: str, title: str, tags: Mapping[str, str]) -> str:
+        """Open a run; returns its id."""
         run = f"run{len(self.runs)}"
-        self.runs[run] = Run(
-            title, tags=dict(tags or {}), params=dict(params or {}), datasets=list(datasets)
+        self.runs[run] = Run(title, experiment, tags=dict(tags))
+        (Path(self._files.name) / run).mkdir()
+        return run
+
+    def end(self, run: str, *, ok: bool) -> None:
+        """Close a run."""
+        self.runs[run].status = "FINISHED" if ok else "FAILED"
+
+    def find_run(self, experiment: str, tags: Mapping[str, str]) -> str | None:
+        """A run of the experiment that has all these tags."""
+        found = (
+            key
+            for key, run in self.runs.items()
+            if run.experiment == experiment and tags.items() <= run.tags.items()
         )
-        return run
+        return next(found, None)
 
-    def child(
-        self,
-        parent: str,
-        title: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        params: Mapping[str, Value] | None = None,
-        metrics: Mapping[str, float] | None = None,
-        artifacts: Mapping[str, Path] | None = None,
-        datasets: Sequence[Dataset] = (),
-    ) -> str:
-        """Record a finished stage below a pipeline run; returns the id of its run."""
-        run = self.begin("", title, tags=tags, params=params, datasets=datasets)
-        self.runs[run].parent = parent
-        self.attach(run, metrics=metrics, artifacts=artifacts)
-        self.finish(run)
-        return run
-
-    def attach(
+    def log(
         self,
         run: str,
         *,
-        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Value] | None = None,
         metrics: Mapping[str, float] | None = None,
-        artifacts: Mapping[str, Path] | None = None,
-        note: str = "",
+        tags: Mapping[str, str] | None = None,
+        datasets: Sequence[Dataset] = (),
     ) -> None:
-        """Add to a run. Metrics must be finite."""
+        """Everything about a run; of a parameter the first value stands."""
         held = self.runs[run]
-        held.tags |= tags or {}
+        held.params = {**(params or {}), **held.params}
         held.metrics |= {k: layout.finite(k, v) for k, v in (metrics or {}).items()}
-        held.artifacts |= artifacts or {}
-        held.note = note or held.note
+        held.tags |= tags or {}
+        held.datasets += datasets
 
-    def finish(self, run: str, *, ok: bool = True) -> None:
-        """Close a run as finished or failed."""
-        self.runs[run].status = "FINISHED" if ok else "FAILED"
+    def facts(self, run: str) -> Facts:
+        """What a run has logged."""
+        held = self.runs[run]
+        return Facts(dict(held.metrics), {k: str(v) for k, v in held.params.items()})
 
-    def publish(self, publication: Publication, *, parent: str) -> Version:
-        """Make the version of these weights, or add evidence to the one there is."""
-        name, weights = model_name(publication.name), publication.evidence.subject
-        found = next((v for v in self.versions(name) if v.weights == weights), None)
-        key = (name, found.number if found else str(len(self.versions(name)) + 1))
-        evidence = bundle.join(self._evidence.get(key), publication.evidence)
-        with tempfile.TemporaryDirectory() as tmp:
-            digest = bundle.write(evidence, Path(tmp))
-        if found and found.evidence == digest:
-            return self.version(*key)
-        run = found.run if found else self.child(parent, publication.title)
-        subject = card.Subject.of(name, publication.title, evidence)
-        self.attach(
-            run,
-            metrics=bundle.metrics(subject.measures),
-            artifacts=publication.attachments,
-        )
-        parent_weights = str(evidence.about.get("parent") or "none")
-        tags = {f"assay.{k}": v for k, v in publication.tags.items()}
-        tags |= {"assay.variant": publication.title, "assay.parent": parent_weights}
-        self._versions[key] = Version(*key, weights, run, digest, "", tags)
-        self.decisions.pop(key, None)  # a verdict on other evidence is none on this
-        self._evidence[key] = evidence
-        self.cards[key] = card.render(subject)
-        return self.version(*key)
+    def upload(self, run: str, folder: Path, place: str | None = None) -> None:
+        """Add the files of a folder to a run's artifacts, below `place`."""
+        home = Path(self._files.name) / run / (place or "")
+        shutil.copytree(folder, home, dirs_exist_ok=True)
 
-    def version(self, name: str, number: str) -> Version:
-        """A version. SpecError where there is none."""
-        found = self._versions.get((name, number))
+    def fetch(self, run: str, path: str, aside: Path) -> Path:
+        """Where a file or folder of a run's artifacts lies."""
+        return Path(self._files.name) / run / path
+
+    def write_model(self, folder: Path, publication: Publication) -> None:
+        """A note of the loader: nothing is served from memory."""
+        folder.mkdir(parents=True)
+        (folder / "MLmodel").write_text(f"loader_module: {publication.loader}\n", "utf-8")
+
+    def register(
+        self, name: str, run: str, *, tags: Mapping[str, str], description: str
+    ) -> str:
+        """Make a version; returns its number."""
+        with self._turn:
+            number = str(len(self.search(name)) + 1)
+            made = Version(name, number, "", run, "", card=description)
+            self.versions[name, number] = _tagged(made, tags)
+        return number
+
+    def describe(
+        self, version: Version, *, tags: Mapping[str, str], description: str | None = None
+    ) -> None:
+        """Change a version's card and tags."""
+        held = self.versions[version.name, version.number]
+        card = held.card if description is None else description
+        self.versions[held.name, held.number] = _tagged(replace(held, card=card), tags)
+
+    def version(self, name: str, number: str) -> Version | None:
+        """One version, or None."""
+        found = self.versions.get((name, number))
         if found is None:
-            raise SpecError(f"{name}/{number}: there is no such version")
-        held = [a for (n, a), at in self._aliases.items() if (n, at) == (name, number)]
+            return None
+        held = [a for (n, a), at in self.aliases.items() if (n, at) == (name, number)]
         return replace(found, aliases=tuple(sorted(held)))
 
-    def versions(self, name: str) -> tuple[Version, ...]:
-        """All versions, oldest first; none for an unknown name."""
-        model_name(name)
-        return tuple(v for (n, _), v in self._versions.items() if n == name)
+    def search(self, name: str, weights: str = "") -> list[Version]:
+        """Versions of a model, oldest first, only those of some weights where given."""
+        found = [v for (n, _), v in self.versions.items() if n == name]
+        return [v for v in found if not weights or v.weights == weights]
 
-    def resolve(self, name: str, alias: str) -> Version | None:
+    def alias(self, name: str, alias: str) -> Version | None:
         """The version an alias points at, or None."""
-        number = self._aliases.get((model_name(name), alias))
+        number = self.aliases.get((name, alias))
         return self.version(name, number) if number else None
 
-    def evidence(self, name: str, number: str) -> Evidence:
-        """Everything stored about a version."""
-        self.version(name, number)
-        return self._evidence[name, number]
+    def point(self, name: str, alias: str, number: str) -> None:
+        """Move an alias."""
+        self.aliases[name, alias] = number
 
-    def attachment(self, version: Version, path: str) -> Path:
-        """A file or folder among a version's artifacts, to read."""
-        held = self.runs[version.run].artifacts
-        for key, source in held.items():
-            inner = Path(path).relative_to(key) if Path(path).is_relative_to(key) else None
-            if inner is not None and (source / inner).exists():
-                return source / inner
-        raise EvidenceError(f"{version.name}/{version.number}: it has no file {path}")
+    def marks(self, name: str) -> Mapping[str, str]:
+        """The tags of the registered model itself."""
+        return dict(self.tags.get(name, {}))
 
-    def decision(self, version: Version) -> Decision | None:
-        """The last decision on a version, or None where it was never judged."""
-        return self.decisions.get((version.name, version.number))
+    def mark(self, name: str, key: str, value: str) -> None:
+        """Set a tag of the registered model itself."""
+        self.tags.setdefault(name, {})[key] = value
 
-    def nominate(self, version: Version) -> None:
-        """Point `candidate` at a version."""
-        self._aliases[version.name, CANDIDATE] = version.number
+    def append(self, name: str, text: str) -> int:
+        """Add an entry to a model's history; returns its number."""
+        with self._turn:
+            book = self.books.setdefault(name, [])
+            number = book[-1][0] + 1 if book else 1
+            book.append((number, text))
+        return number
 
-    def record(
-        self, version: Version, decision: Decision, policy: Mapping[str, object] | None = None
-    ) -> Version:
-        """Store a decision with its version: the verdict and the card."""
-        belongs(version, decision)
-        key = (version.name, version.number)
-        marks = {
-            "assay.policy": decision.policy_digest,
-            "assay.judged_against": decision.champion or "none",
-            "assay.verdict": str(decision.verdict),
-        }
-        held = self._versions[key]
-        self._versions[key] = replace(
-            held, verdict=str(decision.verdict), tags={**held.tags, **marks}
-        )
-        title = held.tags["assay.variant"]
-        subject = card.Subject.of(version.name, title, self._evidence[key])
-        self.decisions[key], self.cards[key] = decision, card.render(subject, decision)
-        return self.version(*key)
+    def entries(self, name: str) -> list[tuple[int, str]]:
+        """All entries of a model's history, ascending by number."""
+        return list(self.books.get(name, ()))
 
-    def promote(
-        self, version: Version, decision: Decision, *, expected_champion: str | None
-    ) -> Version:
-        """Move `champion` to a version, and `previous` to the one it replaces."""
-        now = self.version(version.name, version.number)
-        champion = self.resolve(version.name, CHAMPION)
-        permit(now, decision, champion, expected_champion)
-        if champion is None or champion.number != now.number:
-            if champion:
-                self._aliases[now.name, PREVIOUS] = champion.number
-            self._aliases[now.name, CHAMPION] = now.number
-        return self.version(version.name, version.number)
+
+class MemoryStore(VersionStore):
+    """A registry that is gone with the process."""
+
+    def __init__(self, memory: Memory | None = None, *, key: Path | None = None) -> None:
+        self.memory = memory or Memory()
+        super().__init__(self.memory, None, key=key)
+
+
+def _tagged(version: Version, tags: Mapping[str, str]) -> Version:
+    both = {**version.tags, **tags}
+    return replace(
+        version,
+        tags=both,
+        weights=both.get("assay.weights", ""),
+        evidence=both.get("assay.sealed", ""),
+        verdict=both.get("assay.verdict", ""),
+    )
 
 
 RECALL = Declared(

@@ -1,42 +1,55 @@
 """What does a reviewer find in the registry, and in which order does it appear there?"""
 
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from audits.errors import EvidenceError, SpecError
+from audits.errors import EvidenceError, GateRefused, SpecError
 from audits.evidence import Evidence
-from registry import bundle, card, layout
+from registry import bundle, card, layout, signing
+from registry import seal as sealing
+from registry.backend import Backend
+from registry.finding import APPROVAL, Approval, Case
 from registry.gate import Decision
+from registry.guard import Guard, utc_now
+from registry.history import GATE, Chain, Entry, Kind
 from registry.store import (
     CANDIDATE,
-    CHAMPION,
-    PREVIOUS,
     Dataset,
+    Judgement,
     Publication,
+    Snapshot,
     Value,
     Version,
+    approvals_in,
     belongs,
     model_name,
     permit,
 )
-
-if TYPE_CHECKING:
-    from registry.mlflow_store import Mlflow
 
 DESCRIPTION = 5000
 """Characters a server's database keeps of a description; SQLite keeps all."""
 
 
 class VersionStore:
-    """`registry.store.Store` on an MLflow database or server, whose calls `mlflow` makes."""
+    """`registry.store.Store` on whatever `backend` keeps things in."""
 
-    def __init__(self, mlflow: "Mlflow", root: Path | None) -> None:
-        self._mlflow, self._root = mlflow, root
+    def __init__(
+        self,
+        backend: Backend,
+        root: Path | None,
+        *,
+        key: Path | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._backend, self._root, self._key = backend, root, key
+        memory = root / "heads" if root else None
+        self._guard = Guard(backend, memory=memory, key=key, clock=clock)
         self._subjects: dict[str, card.Subject] = {}
         self._copies = tempfile.TemporaryDirectory(prefix="assay-")
 
@@ -51,8 +64,10 @@ class VersionStore:
     ) -> str:
         """Open the parent run of a pipeline run; returns its id."""
         place = (self._root / "runs").as_uri() if self._root else None
-        run = self._mlflow.start(self._mlflow.experiment(experiment, place), title, _ours(tags))
-        self._mlflow.log(run, params=params, datasets=datasets)
+        run = self._backend.start(
+            self._backend.experiment(experiment, place), title, _ours(tags)
+        )
+        self._backend.log(run, params=params, datasets=datasets)
         return run
 
     def child(
@@ -67,11 +82,11 @@ class VersionStore:
         datasets: Sequence[Dataset] = (),
     ) -> str:
         """Record a finished stage below a pipeline run; returns the id of its run."""
-        home = self._mlflow.experiment_of(parent)
-        run = self._mlflow.start(home, title, _below(parent) | _ours(tags))
-        self._mlflow.log(run, params=params, metrics=metrics, datasets=datasets)
+        home = self._backend.experiment_of(parent)
+        run = self._backend.start(home, title, _below(parent) | _ours(tags))
+        self._backend.log(run, params=params, metrics=metrics, datasets=datasets)
         self._attach(run, artifacts)
-        self._mlflow.end(run, ok=True)
+        self._backend.end(run, ok=True)
         return run
 
     def attach(
@@ -85,12 +100,12 @@ class VersionStore:
     ) -> None:
         """Add to a run (the HTML report, totals). Metrics must be finite."""
         words = {"mlflow.note.content": note} if note else {}
-        self._mlflow.log(run, metrics=metrics, tags=_ours(tags) | words)
+        self._backend.log(run, metrics=metrics, tags=_ours(tags) | words)
         self._attach(run, artifacts)
 
     def finish(self, run: str, *, ok: bool = True) -> None:
         """Close a run as finished or failed."""
-        self._mlflow.end(run, ok=ok)
+        self._backend.end(run, ok=ok)
 
     def publish(self, publication: Publication, *, parent: str) -> Version:
         """Make the version of these weights, or add evidence to the one there is.
@@ -101,7 +116,7 @@ class VersionStore:
         name, weights = model_name(publication.name), publication.evidence.subject
         with self._turn(name), tempfile.TemporaryDirectory() as tmp:
             aside = Path(tmp)
-            found = next(iter(self._mlflow.search(name, weights)), None)
+            found = next(iter(self._backend.search(name, weights)), None)
             known = self._read(found) if found and found.evidence else None
             evidence = bundle.join(known, publication.evidence)
             digest = bundle.write(evidence, aside / layout.EVIDENCE)
@@ -114,7 +129,7 @@ class VersionStore:
             self._upload(run, publication, subject, aside)
             text = card.render(subject, limit=self._limit)
             number = found.number if found else self._register(publication, run, text)
-            now = self._mlflow.version(name, number)
+            now = self._backend.version(name, number)
             if now is None:
                 raise EvidenceError(f"{name}/{number}: the version vanished; publish it again")
             # A verdict on other evidence is none on this.
@@ -124,24 +139,24 @@ class VersionStore:
                 "assay.evidence": digest,
                 "assay.sealed": digest,
             }
-            self._mlflow.describe(now, tags=seal, description=text if found else None)
-            self._mlflow.end(run, ok=True)
+            self._backend.describe(now, tags=seal, description=text if found else None)
+            self._backend.end(run, ok=True)
             return self.version(name, number)
 
     def version(self, name: str, number: str) -> Version:
         """A sealed version. SpecError where there is none."""
-        found = self._mlflow.version(model_name(name), number)
+        found = self._backend.version(model_name(name), number)
         if found is None or not found.evidence:
             raise SpecError(f"{name}/{number}: there is no such version")
         return found
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """All sealed versions, oldest first; none for an unknown name."""
-        return tuple(v for v in self._mlflow.search(model_name(name)) if v.evidence)
+        return tuple(v for v in self._backend.search(model_name(name)) if v.evidence)
 
     def resolve(self, name: str, alias: str) -> Version | None:
         """The version an alias points at, or None. EvidenceError where it is not sealed."""
-        found = self._mlflow.alias(model_name(name), alias)
+        found = self._backend.alias(model_name(name), alias)
         if found is not None and not found.evidence:
             raise EvidenceError(
                 f"{name}@{alias}: points at version {found.number}, which was never sealed; "
@@ -157,7 +172,7 @@ class VersionStore:
         """A file among a version's artifacts; a server's copy lives as long as the store."""
         aside = Path(self._copies.name) / version.run
         aside.mkdir(exist_ok=True)
-        found = self._mlflow.fetch(version.run, path, aside)
+        found = self._backend.fetch(version.run, path, aside)
         if not found.exists():
             raise EvidenceError(f"{version.name}/{version.number}: it has no file {path}")
         return found
@@ -170,41 +185,277 @@ class VersionStore:
 
     def nominate(self, version: Version) -> None:
         """Point `candidate` at a version."""
-        self._mlflow.point(version.name, CANDIDATE, version.number)
+        self._backend.point(version.name, CANDIDATE, version.number)
 
     def record(
-        self, version: Version, decision: Decision, policy: Mapping[str, object] | None = None
+        self, version: Version, decision: Decision, policy: Mapping[str, object]
     ) -> Version:
-        """Store a decision with its version: the file, the verdict, the card."""
+        """Store a decision with its version: files, verdict, card, seal, history.
+
+        The verdict is taken away first and given last: without one it counts as not judged.
+        """
         belongs(version, decision)
-        subject = self._subject(version)
-        with tempfile.TemporaryDirectory() as tmp:
-            layout.write_decision(Path(tmp), decision, policy)
-            (Path(tmp) / layout.CARD).write_text(card.render(subject, decision), "utf-8")
-            self._mlflow.upload(version.run, Path(tmp))
-        marks = {
-            "assay.policy": decision.policy_digest,
-            "assay.judged_against": decision.champion or "none",
-            "assay.verdict": str(decision.verdict),
-        }
-        self._mlflow.log(version.run, tags=marks)
-        text = card.render(subject, decision, limit=self._limit)
-        self._mlflow.describe(version, tags=marks, description=text)
+        with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
+            now = self.version(version.name, version.number)
+            if now.verdict:
+                self._backend.describe(now, tags={"assay.verdict": ""})
+            marks = {
+                "assay.policy": decision.policy_digest,
+                "assay.judged_against": decision.champion or "none",
+                "assay.verdict": str(decision.verdict),
+            }
+            text = card.render(self._subject(now), decision, limit=self._limit)
+            sealed = self._seal(now, decision, policy, marks, text, Path(tmp))
+            self._backend.upload(now.run, Path(tmp))
+            self._backend.log(now.run, tags=marks)
+            rest = {k: v for k, v in marks.items() if k != "assay.verdict"}
+            self._backend.describe(now, tags=rest, description=text)
+            self._guard.append(
+                now.name,
+                lambda chain: self._guard.entry(
+                    chain, "decision", now, seal=sealed, policy=decision.policy_digest,
+                    verdict=str(decision.verdict),
+                    waivers=tuple(f"{f.rule}: {f.waived}" for f in decision.waived),
+                ),
+            )  # fmt: skip
+            self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
 
+    def judgements(self, version: Version) -> tuple[Judgement, ...]:
+        """Every decision on a version, oldest first."""
+        chain = self.history(version.name)
+        judged = [
+            e for e in chain.entries if e.kind == "decision" and e.version == version.number
+        ]
+        if not judged:
+            return ()
+        folder = self.attachment(version, layout.EVIDENCE).parent
+        for shelf in (layout.SEALS, layout.DECISIONS, layout.POLICIES):
+            self.attachment(version, shelf)
+        return tuple(sealing.judgement(folder, entry) for entry in judged)
+
+    def case_then(self, version: Version, judged: Judgement) -> Case:
+        """What a judgement of a version was about, from the evidence as it stood then."""
+        seal = sealing.read(self.attachment(version, layout.SEALS).parent, judged.entry.seal)
+        old = judged.decision
+        return Case(
+            candidate=self.evidence_at(version, seal.evidence),
+            parent=self._referenced(version.name, seal.parent, old.parent),
+            champion=self._referenced(version.name, seal.champion, old.champion),
+            approvals=old.approvals,
+            looks=old.looks,
+            today=date.fromisoformat(old.on),
+        )
+
+    def _referenced(self, name: str, then: sealing.Reference, weights: str) -> Evidence | None:
+        if not weights:
+            return None
+        if not then.version:
+            raise EvidenceError(f"the evidence of {weights[:12]} is not in the registry")
+        found = self.evidence_at(self.version(name, then.version), then.evidence)
+        if found.subject != weights:
+            raise EvidenceError(
+                f"version {then.version} is about {found.subject[:12]}, not {weights[:12]}"
+            )
+        return found
+
+    def records(self, version: Version) -> Mapping[str, str]:
+        """The digest of each part's records, by the part's name, as they stand now."""
+        return bundle.records(self.attachment(version, layout.EVIDENCE), version.evidence)
+
+    def evidence_at(self, version: Version, digest: str) -> Evidence:
+        """What was known of a version when its evidence had this digest."""
+        return bundle.read(self.attachment(version, layout.EVIDENCE), digest)
+
     def promote(
-        self, version: Version, decision: Decision, *, expected_champion: str | None
+        self,
+        version: Version,
+        decision: Decision,
+        *,
+        expected_champion: str | None,
+        by: str = GATE,
+        note: str = "",
     ) -> Version:
-        """Move `champion` to a version, and `previous` to the one it replaces."""
-        with self._turn(version.name):
-            now = self.version(version.name, version.number)
-            champion = self.resolve(version.name, CHAMPION)
+        """Make a version champion: first in the history, then by its aliases."""
+        name, number = version.name, version.number
+
+        def write(chain: Chain) -> Entry | None:
+            self._guard.align(chain)
+            now = self.version(name, number)
+            champion = self.version(name, chain.champion) if chain.champion else None
             permit(now, decision, champion, expected_champion)
-            if champion is None or champion.number != now.number:
-                if champion:
-                    self._mlflow.point(now.name, PREVIOUS, champion.number)
-                self._mlflow.point(now.name, CHAMPION, now.number)
-            return self.version(version.name, version.number)
+            judged = chain.last(number, "decision")
+            if judged is None or not decision.same_as(self.decision(now)):
+                raise GateRefused(
+                    f"{name}/{number}: this decision is not the one on record; judge the "
+                    "version again and promote it by what is recorded then"
+                )
+            if champion and champion.number == number:
+                return None
+            return self._move(chain, "promotion", now, judged, by, note)
+
+        self._guard.follow(name, self._guard.append(name, write))
+        return self.version(name, number)
+
+    def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
+        """Make the champion before (or version `to`, which once was) champion again."""
+        _named(by, "rollback")
+
+        def write(chain: Chain) -> Entry | None:
+            self._guard.align(chain)
+            target = self._earlier(chain, to)
+            if target.number == chain.champion:
+                return None
+            judged = chain.last(target.number, "decision")
+            if judged is None:
+                raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
+            self._require_sealed(target, judged)
+            return self._move(chain, "rollback", target, judged, by, note)
+
+        chain = self._guard.append(name, write)
+        self._guard.follow(name, chain)
+        return self.version(name, chain.champion or "")
+
+    def approve(self, version: Version, *, by: str, note: str = "") -> Version:
+        """Say yes, as a person, to exactly these weights."""
+        _named(by, "approval")
+        now = self.version(version.name, version.number)
+        value = " ".join([now.weights, *note.split()])
+        if now.tags.get(APPROVAL + by) != value:
+            self._guard.append(
+                now.name,
+                lambda chain: self._guard.entry(chain, "approval", now, by=by, note=note),
+            )
+            self._backend.describe(now, tags={APPROVAL + by: value})
+        return self.version(version.name, version.number)
+
+    def approvals(self, version: Version) -> tuple[Approval, ...]:
+        """What people said of a version, also by a tag in the registry's own pages."""
+        return approvals_in(self.version(version.name, version.number).tags)
+
+    def history(self, name: str) -> Chain:
+        """Everything that happened to a model; empty for an unknown name."""
+        return self._guard.history(name)
+
+    def anchors(self, name: str) -> Mapping[str, str]:
+        """Where the head of a history is remembered, and which."""
+        return self._guard.anchors(name)
+
+    def remember(self, name: str, chain: Chain) -> None:
+        """Remember the head of a history that was verified."""
+        self._guard.remember(name, chain)
+
+    def signed_head(self, name: str) -> tuple[str, str]:
+        """The anchor that was signed last, and its signature; empty where none was."""
+        return self._guard.signed_head(name)
+
+    def pointed(self, name: str, alias: str) -> str | None:
+        """Number of the version an alias points at, sealed or not."""
+        return self._guard.pointed(name, alias)
+
+    def snapshot(self, name: str, number: str) -> Snapshot | None:
+        """A version as it stands, sealed or not, with all its files; None: there is none."""
+        found = self._backend.version(model_name(name), number)
+        if found is None:
+            return None
+        facts = self._backend.facts(found.run)
+        return Snapshot(found, self._files(found), facts.metrics, facts.params)
+
+    def _files(self, version: Version) -> Path:
+        """All files of a version's run; a fresh copy, for an old one may hold what is gone."""
+        aside = Path(tempfile.mkdtemp(dir=self._copies.name))
+        return self._backend.fetch(version.run, "", aside)
+
+    def _seal(
+        self,
+        version: Version,
+        decision: Decision,
+        policy: Mapping[str, object],
+        marks: Mapping[str, str],
+        text: str,
+        aside: Path,
+    ) -> str:
+        """Write a decision with its seal into an empty folder; returns the seal's digest."""
+        raw = layout.document(decision.as_json())
+        judged = layout.keep(aside, layout.DECISION, layout.DECISIONS, raw)
+        ruled = layout.keep(
+            aside, layout.POLICY, layout.POLICIES, layout.document(dict(policy))
+        )
+        subject = self._subject(version)
+        (aside / layout.CARD).write_text(card.render(subject, decision), "utf-8")
+        before = self._guard.chain(version.name).last(version.number, "decision")
+        facts, about = self._backend.facts(version.run), subject.evidence.about
+        files = sealing.files(self._files(version), before.seal if before else "")
+        made = sealing.Seal(
+            model=version.name, version=version.number, weights=version.weights,
+            evidence=version.evidence, decision=judged, policy=ruled,
+            parent=self._reference(version.name, decision.parent),
+            champion=self._reference(version.name, decision.champion),
+            spec=files.get("run/spec.json", ""),
+            data=str(about.get("data") or ""), tokenizer=str(about.get("tokenizer") or ""),
+            environment=sealing.environment(), code=sealing.code(),
+            files=files | sealing.digests(aside),
+            tags=sealing.sealed_tags({**version.tags, **marks}),
+            metrics=dict(facts.metrics), params=dict(facts.params),
+            description=sealing.digest(text.encode()),
+        )  # fmt: skip
+        digest = layout.keep(aside, layout.SEAL, layout.SEALS, made.text.encode())
+        if self._key:
+            signature = signing.sign(layout.SEAL, made.text, self._key)
+            for place in (layout.SIGNATURE, f"{layout.SEALS}/{digest[:12]}.sig"):
+                (aside / place).write_text(signature, "utf-8")
+        return digest
+
+    def _reference(self, name: str, weights: str) -> sealing.Reference:
+        found = next((v for v in self._backend.search(name, weights) if v.evidence), None)
+        if not weights or found is None:
+            return sealing.Reference(weights=weights)
+        return sealing.Reference(version=found.number, weights=weights, evidence=found.evidence)
+
+    def _move(
+        self, chain: Chain, kind: Kind, version: Version, judged: Entry, by: str, note: str
+    ) -> Entry:
+        return self._guard.entry(
+            chain, kind, version, seal=judged.seal, policy=judged.policy,
+            verdict=judged.verdict, replaces=chain.champion or "", by=by, note=note,
+            waivers=judged.waivers,
+        )  # fmt: skip
+
+    def _earlier(self, chain: Chain, to: str | None) -> Version:
+        """The version to go back to.
+
+        Raises:
+            GateRefused: there is none, or it never was champion.
+        """
+        name, champion = chain.model, chain.champion
+        if champion is None:
+            raise GateRefused(f"{name}: there is no champion to roll back; promote one")
+        number = to or chain.before(champion)
+        if not number:
+            raise GateRefused(
+                f"{name}/{champion}: no champion came before it; name one by --to"
+            )
+        if chain.last(number, "promotion") is None:
+            raise GateRefused(
+                f"{name}/{number}: it never was champion, so there is nothing to go back to; "
+                "promote it by a decision"
+            )
+        return self.version(name, number)
+
+    def _require_sealed(self, version: Version, judged: Entry) -> None:
+        """Refuse a version that is not what was judged.
+
+        Raises:
+            GateRefused: with what was altered.
+        """
+        now = self.snapshot(version.name, version.number)
+        try:
+            assert now is not None
+            wrong = sealing.differences(sealing.read(now.folder, judged.seal), now)
+        except EvidenceError as error:
+            wrong = [str(error)]
+        if wrong:
+            raise GateRefused(f"{version.name}: not rolled back; {wrong[0]}")
 
     @property
     def _limit(self) -> int:
@@ -220,17 +471,17 @@ class VersionStore:
         if artifacts:
             with tempfile.TemporaryDirectory() as tmp:
                 layout.gather(artifacts, Path(tmp))
-                self._mlflow.upload(run, Path(tmp))
+                self._backend.upload(run, Path(tmp))
 
     def _variant_run(self, publication: Publication, parent: str) -> str:
         """The run of a variant: the one an interrupted publication left, or a new one."""
-        home = self._mlflow.experiment_of(parent)
+        home = self._backend.experiment_of(parent)
         who = {"assay.model": publication.name, "assay.weights": publication.evidence.subject}
-        left = self._mlflow.find_run(home, who)
+        left = self._backend.find_run(home, who)
         tags = _below(parent) | who
         if left is None:
-            return self._mlflow.start(home, publication.title, tags)
-        self._mlflow.log(left, tags=tags)
+            return self._backend.start(home, publication.title, tags)
+        self._backend.log(left, tags=tags)
         return left
 
     def _upload(
@@ -239,8 +490,8 @@ class VersionStore:
         """Everything but the model: evidence (already in `aside`), card, files, numbers."""
         (aside / layout.CARD).write_text(card.render(subject), "utf-8")
         layout.gather(publication.attachments, aside)
-        self._mlflow.upload(run, aside)
-        self._mlflow.log(
+        self._backend.upload(run, aside)
+        self._backend.log(
             run,
             params=publication.params,
             metrics=bundle.metrics(subject.measures),
@@ -251,10 +502,10 @@ class VersionStore:
     def _register(self, publication: Publication, run: str, text: str) -> str:
         """Upload the model and make a version of it, not yet sealed."""
         with tempfile.TemporaryDirectory() as tmp:
-            self._mlflow.write_model(Path(tmp) / layout.MODEL, publication)
-            self._mlflow.upload(run, Path(tmp))
-        self._mlflow.upload(run, publication.folder, layout.DATA)
-        return self._mlflow.register(
+            self._backend.write_model(Path(tmp) / layout.MODEL, publication)
+            self._backend.upload(run, Path(tmp))
+        self._backend.upload(run, publication.folder, layout.DATA)
+        return self._backend.register(
             publication.name, run, tags=_marks(publication), description=text
         )
 
@@ -273,6 +524,14 @@ class VersionStore:
                 version.name, title, self._read(version)
             )
         return self._subjects[version.evidence]
+
+
+def _named(by: str, what: str) -> None:
+    """Refuse a name that no tag may have."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}", by):
+        raise SpecError(
+            f"{what} by {by!r}: say who, in up to 100 letters, digits, spaces, _ . and -"
+        )
 
 
 def _marks(publication: Publication) -> dict[str, str]:

@@ -96,7 +96,9 @@ def test_a_registered_version_is_a_model_like_any_other(ask, first, dataset):
 
 def test_altered_weights_of_a_version_are_refused(here, first, base):
     number = first.said.candidate("pruned80")["version"]
-    ((run,),) = first.cli.rows(f"select run_id from model_versions where version = {number}")
+    ((run,),) = first.cli.rows(
+        f"select run_id from model_versions where name = 'tiny' and version = {number}"
+    )
     (weights,) = (first.cli.home / "runs" / run).rglob("model.safetensors")
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))

@@ -2,7 +2,20 @@ import shutil
 
 import pytest
 
+from registry.gate import Case, decide
 from registry.mlflow_store import open_store
+from registry.policy import Policy
+from registry.rules import AtLeast, NoWorse
+from registry.store import Dataset, Publication
+from registry.testing import MemoryStore
+
+POLICY = Policy(
+    name="strict",
+    rules=(
+        AtLeast(measure="facts/recall", bound=0.8, because="A reason."),
+        NoWorse(measure="facts/recall", than="champion", margin=0.05),
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +31,55 @@ def open_again(empty_registry, tmp_path):
     """Opens one and the same MLflow registry, each time anew."""
     shutil.copyfile(empty_registry, tmp_path / "assay.db")
     return lambda: open_store(f"sqlite:///{tmp_path}/assay.db")
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def store(request):
+    return (
+        MemoryStore() if request.param == "memory" else request.getfixturevalue("open_again")()
+    )
+
+
+@pytest.fixture
+def publication(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", "utf-8")
+
+    def make(known, **changes):
+        return Publication(
+            name="toy", title="int8", folder=folder, evidence=known, loader="tasks.serving",
+            requirements=("torch==2.13.0",), params={"bits": 8, "lr": 0.1},
+            tags={"spec": "s1", "data": "d1"},
+            datasets=(Dataset("world", "d" * 64, "/somewhere"),), **changes,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def policy():
+    return POLICY
+
+
+@pytest.fixture
+def look():
+    """Decides on a version from what is stored, and leaves no trace."""
+
+    def decided(store, version, champion=None, policy=POLICY, **case):
+        known = store.evidence(version.name, version.number)
+        return decide(policy, Case(known, None, champion, **case))
+
+    return decided
+
+
+@pytest.fixture
+def judge(look):
+    """Decides on a version from what is stored, and stores that."""
+
+    def judged(store, version, champion=None, policy=POLICY, **case):
+        decision = look(store, version, champion, policy, **case)
+        store.record(version, decision, policy.model_dump(mode="json"))
+        return decision
+
+    return judged

@@ -6,43 +6,9 @@ import pytest
 from audits.errors import EvidenceError, GateRefused, MeasureError, SpecError
 from registry.gate import Case, decide
 from registry.layout import gather
-from registry.policy import Policy
-from registry.rules import AtLeast, NoWorse
-from registry.store import Dataset, Publication
 from registry.testing import MemoryStore, disk, evidence, facts, rights
 
-POLICY = Policy(
-    name="strict",
-    rules=(
-        AtLeast(measure="facts/recall", bound=0.8, because="A reason."),
-        NoWorse(measure="facts/recall", than="champion", margin=0.05),
-    ),
-)
 GOOD, BAD = rights(500, 5), rights(500, 200)
-
-
-@pytest.fixture(params=["memory", "mlflow"])
-def store(request):
-    return (
-        MemoryStore() if request.param == "memory" else request.getfixturevalue("open_again")()
-    )
-
-
-@pytest.fixture
-def publication(tmp_path):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}", "utf-8")
-
-    def make(known, **changes):
-        return Publication(
-            name="toy", title="int8", folder=folder, evidence=known, loader="tasks.serving",
-            requirements=("torch==2.13.0",), params={"bits": 8, "lr": 0.1},
-            tags={"spec": "s1", "data": "d1"},
-            datasets=(Dataset("world", "d" * 64, "/somewhere"),), **changes,
-        )  # fmt: skip
-
-    return make
 
 
 def same(one, two):
@@ -55,10 +21,6 @@ def same(one, two):
         assert (part.expected, part.declared, part.basis) == (
             other.expected, other.declared, other.basis,
         )  # fmt: skip
-
-
-def judge(store, version, champion=None):
-    return decide(POLICY, Case(store.evidence(version.name, version.number), None, champion))
 
 
 def test_a_version_is_its_weights_and_publishing_twice_makes_one(store, publication):
@@ -92,22 +54,24 @@ def test_new_evidence_is_added_and_replaces_only_parts_of_its_name(store, public
     )
 
 
-def test_a_decision_is_kept_with_its_version_and_can_be_read_back(store, publication):
+def test_a_decision_is_kept_with_its_version_and_can_be_read_back(
+    store, publication, look, policy
+):
     version = store.publish(
         publication(evidence("w1", facts(GOOD))), parent=store.begin("tests", "one")
     )
     assert store.decision(version) is None
-    decision = judge(store, version)
-    judged = store.record(version, decision, POLICY.model_dump(mode="json"))
+    decision = look(store, version)
+    judged = store.record(version, decision, policy.model_dump(mode="json"))
     assert judged.verdict == "pass"
-    assert judged.tags["assay.policy"] == POLICY.identity
+    assert judged.tags["assay.policy"] == policy.identity
     assert store.decision(judged) == decision
 
 
-def test_a_verdict_does_not_outlive_the_evidence_it_rests_on(store, publication):
+def test_a_verdict_does_not_outlive_the_evidence_it_rests_on(store, publication, judge):
     parent = store.begin("tests", "one")
     version = store.publish(publication(evidence("w1", facts(GOOD))), parent=parent)
-    store.record(version, judge(store, version))
+    judge(store, version)
     same_again = store.publish(publication(evidence("w1", facts(GOOD))), parent=parent)
     assert same_again.verdict == "pass"
     version = store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
@@ -115,16 +79,16 @@ def test_a_verdict_does_not_outlive_the_evidence_it_rests_on(store, publication)
     assert store.decision(version) is None
 
 
-def test_a_decision_about_other_weights_is_not_stored(store, publication):
+def test_a_decision_about_other_weights_is_not_stored(store, publication, policy):
     version = store.publish(
         publication(evidence("w1", facts(GOOD))), parent=store.begin("tests", "one")
     )
-    other = decide(POLICY, Case(evidence("w2", facts(GOOD))))
+    other = decide(policy, Case(evidence("w2", facts(GOOD))))
     with pytest.raises(EvidenceError, match="does not belong"):
-        store.record(version, other)
+        store.record(version, other, {})
 
 
-def test_promotion_moves_champion_and_remembers_the_one_before(store, publication):
+def test_promotion_moves_champion_and_remembers_the_one_before(store, publication, judge):
     parent = store.begin("tests", "one")
     first = store.publish(publication(evidence("w1", facts(GOOD))), parent=parent)
     second = store.publish(publication(evidence("w2", facts(rights(500, 6)))), parent=parent)
@@ -142,7 +106,7 @@ def test_promotion_moves_champion_and_remembers_the_one_before(store, publicatio
     assert store.resolve("toy", "previous").number == "1"
 
 
-def test_no_alias_moves_without_a_decision_that_carries_it(store, publication):
+def test_no_alias_moves_without_a_decision_that_carries_it(store, publication, judge):
     parent = store.begin("tests", "one")
     good = store.publish(publication(evidence("w1", facts(GOOD))), parent=parent)
     bad = store.publish(publication(evidence("w2", facts(BAD))), parent=parent)
@@ -213,7 +177,7 @@ def test_an_interrupted_publication_shows_nothing_and_is_completed(
 
     store, known = open_again(), evidence("w1", facts(GOOD))
     parent = store.begin("tests", "one")
-    setattr(store._mlflow, step, cut)  # the process dies in this call
+    setattr(store._backend, step, cut)  # the process dies in this call
     with pytest.raises(Cut):
         store.publish(publication(known), parent=parent)
     fresh = open_again()
@@ -222,8 +186,8 @@ def test_an_interrupted_publication_shows_nothing_and_is_completed(
     version = fresh.publish(publication(known), parent=parent)
     assert [v.number for v in fresh.versions("toy")] == ["1"]
     same(known, fresh.evidence("toy", "1"))
-    runs = fresh._mlflow._client.search_runs(
-        [fresh._mlflow.experiment_of(parent)], "tags.`assay.weights` = 'w1'"
+    runs = fresh._backend._client.search_runs(
+        [fresh._backend.experiment_of(parent)], "tags.`assay.weights` = 'w1'"
     )
     assert [r.info.run_id for r in runs] == [version.run]
 
@@ -237,7 +201,7 @@ def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publicat
     def cut(*_, **__):
         raise KeyboardInterrupt
 
-    store._mlflow.describe = cut
+    store._backend.describe = cut
     with pytest.raises(KeyboardInterrupt):
         store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
     same(before, open_again().evidence("toy", "1"))
@@ -245,7 +209,7 @@ def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publicat
 
 def test_an_alias_set_by_hand_on_a_half_version_is_reported(open_again):
     store = open_again()
-    client = store._mlflow._client
+    client = store._backend._client
     client.create_registered_model("toy")
     client.create_model_version("toy", "somewhere")
     client.set_registered_model_alias("toy", "champion", "1")
@@ -269,24 +233,26 @@ def test_altered_evidence_is_refused_not_skipped(open_again, publication, file, 
         open_again().evidence("toy", "1")
 
 
-def test_an_altered_decision_is_refused(open_again, publication):
+def test_an_altered_decision_is_refused(open_again, publication, judge):
     store = open_again()
     version = store.publish(
         publication(evidence("w1", facts(BAD))), parent=store.begin("tests", "one")
     )
-    judged = store.record(version, judge(store, version))
+    judge(store, version)
+    judged = store.version("toy", version.number)
     path = store.attachment(judged, "decision.json")
     path.write_text(path.read_text("utf-8").replace('"fail"', '"pass"'), "utf-8")
     with pytest.raises(EvidenceError, match="altered"):
         store.decision(judged)
 
 
-def test_a_reviewer_finds_numbers_intervals_data_and_the_card(open_again, publication):
+def test_a_reviewer_finds_numbers_intervals_data_and_the_card(open_again, publication, judge):
     store = open_again()
     parent = store.begin("tests", "nightly", tags={"spec": "s1"}, params={"seed": 0})
     version = store.publish(publication(evidence("w1", facts(GOOD), disk(9))), parent=parent)
-    version = store.record(version, judge(store, version))
-    client = store._mlflow._client
+    judge(store, version)
+    version = store.version("toy", version.number)
+    client = store._backend._client
     run = client.get_run(version.run)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.params == {"bits": "8", "lr": "0.1"}

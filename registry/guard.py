@@ -1,0 +1,214 @@
+"""How does the champion move, and only so? The history is the truth; aliases follow it.
+
+An alias cannot be compared and swapped, but an entry of the history can: of two that follow
+the same head, the one with the smaller number extends the chain and the other lost, and both
+writers see which. So whoever moves the champion appends first and points the aliases after;
+one who dies in between leaves an alias behind the history, and the next one brings it up.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from audits.errors import EvidenceError, SpecError
+from registry import signing
+from registry.backend import Backend
+from registry.history import Chain, Entry, Kind, anchored, replay
+from registry.store import CHAMPION, PREVIOUS, Version, model_name
+
+HEAD, SIGNED = "assay.history", "assay.signed"
+"""Tags of the registered model: the head of its history, and the head that was signed."""
+SIGNED_NAME = "head.json"
+LONGEST = 5000
+"""Characters of an entry: a server's database keeps no more of a description."""
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+class Guard:
+    """The histories of models in a registry, and the aliases that follow them.
+
+    `memory` is a folder that remembers the heads last seen, apart from the registry.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        memory: Path | None = None,
+        key: Path | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._backend, self._memory, self._key, self._clock = backend, memory, key, clock
+
+    def history(self, name: str) -> Chain:
+        """The chain as it stands, not compared with its anchors."""
+        return replay(model_name(name), self._backend.entries(name))
+
+    def chain(self, name: str) -> Chain:
+        """The chain, compared with every place that remembers its head.
+
+        Raises:
+            EvidenceError: entries were altered or removed.
+        """
+        held = self.anchors(name)  # first: the chain may only grow after
+        chain = self.history(name)
+        if wrong := anchored(chain, held):
+            raise EvidenceError(wrong[0])
+        return chain
+
+    def anchors(self, name: str) -> Mapping[str, str]:
+        """Where the head is remembered, and which."""
+        found = {f"the tag {HEAD} of {name}": self._backend.marks(name).get(HEAD, "")}
+        if self._memory and (file := self._file(self._memory, name)).is_file():
+            found[str(file)] = file.read_text("utf-8").strip()
+        return {place: anchor for place, anchor in found.items() if anchor}
+
+    def remember(self, name: str, chain: Chain) -> None:
+        """Keep the head apart from the registry, where there is a place for it."""
+        if self._memory is None or not chain.entries:
+            return
+        self._memory.mkdir(parents=True, exist_ok=True)
+        file = self._file(self._memory, name)
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside.write_text(chain.anchor + "\n", "utf-8")
+        aside.replace(file)
+
+    def signed_head(self, name: str) -> tuple[str, str]:
+        """The anchor that was signed last, and its signature; empty where none was."""
+        text = self._backend.marks(name).get(SIGNED, "")
+        try:
+            held = json.loads(text) if text else {}
+            return str(held["head"]), str(held["signature"])
+        except (ValueError, KeyError, TypeError):
+            return "", ""
+
+    def entry(self, chain: Chain, kind: Kind, version: Version, **rest: object) -> Entry:
+        """The next entry of a chain."""
+        return Entry.model_validate({
+            "seq": len(chain.entries) + 1,
+            "at": self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "kind": kind,
+            "model": version.name,
+            "version": version.number,
+            "weights": version.weights,
+            "evidence": version.evidence,
+            "before": chain.head,
+            **rest,
+        })  # fmt: skip
+
+    def append(self, name: str, write: Callable[[Chain], Entry | None]) -> Chain:
+        """Extend the chain by what `write` makes of it; None: there is nothing to add.
+
+        Where another entry came first, `write` is asked again with that one in the chain.
+
+        Raises:
+            EvidenceError: the history does not verify.
+            SpecError: the entry is too long.
+        """
+        while True:
+            chain = self.chain(name)
+            entry = write(chain)
+            if entry is None:
+                return chain
+            if len(entry.text) > LONGEST:
+                raise SpecError(
+                    f"{name}/{entry.version}: its history entry would have "
+                    f"{len(entry.text):,} characters of at most {LONGEST:,}; shorten the note "
+                    "or the reasons of the waivers"
+                )
+            number = self._backend.append(name, entry.text)
+            after = self.history(name)
+            if number in after.numbers:
+                self._anchor(name, after)
+                return after
+
+    def align(self, chain: Chain) -> None:
+        """Finish a move that was interrupted; refuse an alias that something else moved.
+
+        Raises:
+            EvidenceError: the champion alias is neither where the history says nor where it
+                was before the last move.
+        """
+        name = chain.model
+        said = misplaced(chain, self.pointed(name, CHAMPION))
+        if not said:
+            return
+        if interrupted(chain, self.pointed(name, CHAMPION)):
+            self.follow(name, chain)
+        elif self.history(name).head == chain.head:
+            raise EvidenceError(said)
+
+    def follow(self, name: str, chain: Chain) -> None:
+        """Point the aliases where the history says, until it has not moved meanwhile."""
+        while move := chain.move:
+            if move.replaces and self.pointed(name, PREVIOUS) != move.replaces:
+                self._backend.point(name, PREVIOUS, move.replaces)
+            if self.pointed(name, CHAMPION) != move.version:
+                self._backend.point(name, CHAMPION, move.version)
+            again = self.history(name)
+            if again.move == move:
+                self._anchor(name, again)
+                return
+            chain = again
+
+    def pointed(self, name: str, alias: str) -> str | None:
+        """Number of the version an alias points at, sealed or not."""
+        found = self._backend.alias(model_name(name), alias)
+        return found.number if found else None
+
+    def _anchor(self, name: str, chain: Chain) -> None:
+        held = self._backend.marks(name)
+        if held.get(HEAD) != chain.anchor:
+            self._backend.mark(name, HEAD, chain.anchor)
+        self.remember(name, chain)
+        if self._key and self.signed_head(name)[0] != chain.anchor:
+            text = head_text(name, chain.anchor)
+            signature = signing.sign(SIGNED_NAME, text, self._key)
+            signed = {"head": chain.anchor, "signature": signature}
+            self._backend.mark(name, SIGNED, json.dumps(signed))
+
+    @staticmethod
+    def _file(memory: Path, name: str) -> Path:
+        return memory / f"{name}.head"
+
+
+def misplaced(chain: Chain, pointed: str | None) -> str:
+    """What is wrong with where the champion alias points; empty where nothing is."""
+    name, champion = chain.model, chain.champion
+    if pointed == champion:
+        return ""
+    if champion is None:
+        return (
+            f"{name}: the champion alias points at version {pointed}, and its history knows no "
+            f"promotion; remove the alias and promote it: `assay promote {name}/{pointed}`"
+        )
+    if interrupted(chain, pointed):
+        return (
+            f"{name}: the champion alias points at {_version(pointed)}, and the history says "
+            f"{champion}: that promotion was interrupted, or the alias was moved back by hand; "
+            "the next promotion finishes it"
+        )
+    return (
+        f"{name}: the champion alias was moved by hand from {champion} to {_version(pointed)}; "
+        f"history says {champion}: `assay rollback {name} --to ...`, or put it back"
+    )
+
+
+def interrupted(chain: Chain, pointed: str | None) -> bool:
+    """Whether an alias is still where it was before the last move."""
+    return chain.move is not None and (chain.move.replaces or None) == pointed
+
+
+def head_text(name: str, anchor: str) -> str:
+    """What is signed of a history."""
+    return json.dumps({"model": name, "head": anchor}, sort_keys=True)
+
+
+def _version(number: str | None) -> str:
+    return number or "none"

@@ -1,0 +1,254 @@
+"""What exactly was judged? Every file, tag and number of a version, bound by one digest.
+
+A seal is written with each decision; its digest stands in the history. What was altered
+since is found by looking again (`differences`).
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from audits.errors import EvidenceError
+from audits.settings import Settings
+from registry import bundle, layout
+from registry.finding import APPROVAL
+from registry.gate import Decision
+from registry.history import Entry
+from registry.store import Judgement, Snapshot
+
+PACKAGES = ("audits", "flows", "registry", "tasks")
+LIBRARIES = (
+    "numpy", "scipy", "statsmodels", "pandas", "pyarrow", "scikit-learn", "fairlearn",
+    "torch", "transformers", "lm-eval", "llmcompressor", "mlflow",
+)  # fmt: skip
+"""Those whose version may change a result."""
+
+CLOSED = (layout.MODEL, layout.EVIDENCE, "run")
+"""Folders to which nothing is added once they are sealed."""
+OPEN = (
+    layout.DECISIONS, layout.POLICIES, layout.SEALS, layout.SEAL, layout.SIGNATURE,
+    "report.html",
+)  # fmt: skip
+"""What is written with or after a seal; decisions and policies have digests of their own."""
+
+
+class Reference(Settings):
+    """Another version as it stood when this one was judged; all empty: there was none."""
+
+    version: str = ""
+    weights: str = ""
+    evidence: str = ""
+
+
+class Seal(Settings):
+    """A version as it was judged. Digests are sha256."""
+
+    format: Literal[1] = 1
+    model: str
+    version: str
+    weights: str
+    evidence: str
+    decision: str
+    policy: str
+    """Of the policy's file, like `decision`."""
+    parent: Reference = Reference()
+    champion: Reference = Reference()
+    spec: str = ""
+    data: str = ""
+    tokenizer: str = ""
+    environment: dict[str, str]
+    code: str
+    """Of our own source files, which made the decision."""
+    files: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    params: dict[str, str]
+    description: str
+
+    @property
+    def text(self) -> str:
+        """The seal as its file holds it."""
+        plain = self.model_dump(mode="json")
+        return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """What the history holds of it."""
+        return digest(self.text.encode())
+
+
+def read(folder: Path, wanted: str) -> Seal:
+    """The seal of a digest, kept among a run's artifacts.
+
+    Raises:
+        EvidenceError: it is missing or altered.
+    """
+    path = folder / layout.SEALS / f"{wanted[:12]}.json"
+    try:
+        raw = path.read_bytes()
+        if digest(raw) != wanted:
+            raise EvidenceError(
+                f"{_short(path)}: it was altered, for the history says {wanted[:12]}; restore "
+                "it from a backup"
+            )
+        return Seal.model_validate_json(raw)
+    except OSError as error:
+        raise EvidenceError(f"{_short(path)}: missing; restore it from a backup") from error
+    except ValidationError as error:
+        raise EvidenceError(f"{_short(path)}: not in a known format") from error
+
+
+def judgement(folder: Path, entry: Entry) -> Judgement:
+    """The decision that an entry of the history speaks of, from a run's artifacts.
+
+    Raises:
+        EvidenceError: it, its policy, its seal or its evidence is missing or altered.
+    """
+    seal = read(folder, entry.seal)
+    decision = layout.kept(folder, layout.DECISIONS, seal.decision)
+    return Judgement(
+        Decision.from_json(decision, f"{layout.DECISIONS}/{seal.decision[:12]}.json"),
+        layout.kept(folder, layout.POLICIES, seal.policy),
+        bundle.records(folder / layout.EVIDENCE, seal.evidence),
+        entry,
+    )
+
+
+def files(folder: Path, before: str) -> dict[str, str]:
+    """The digests of a run's files, those of the model from the seal before where there is one.
+
+    A version is its weights, so its model never changes: taking it over keeps a new judgement
+    from sealing a file that was altered since.
+
+    Raises:
+        EvidenceError: the seal before is missing or altered.
+    """
+    if not before:
+        return digests(folder)
+    old = read(folder, before).files
+    model = {path: held for path, held in old.items() if _head(path) == layout.MODEL}
+    return model | digests(folder, skip=(*OPEN, layout.MODEL))
+
+
+def digests(folder: Path, skip: tuple[str, ...] = OPEN) -> dict[str, str]:
+    """The digest of every file below a folder, by path; not those of the entries to skip."""
+    return {
+        path: digest_of(folder / path) for path in _files(folder) if _head(path) not in skip
+    }
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(raw: bytes) -> str:
+    """sha256 of bytes."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def sealed_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags a seal covers: ours, but not approvals, which carry the digest they approve."""
+    ours = {k: v for k, v in tags.items() if k.startswith("assay.")}
+    return {k: v for k, v in ours.items() if not k.startswith(APPROVAL)}
+
+
+def environment() -> dict[str, str]:
+    """The machine's kind and the libraries behind the numbers; no host name."""
+    found = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code() -> str:
+    """Digest of every source file of ours that is installed."""
+    whole = hashlib.sha256()
+    for package in PACKAGES:
+        spec = util.find_spec(package)
+        for home in sorted(spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(home).rglob("*.py")):
+                place = f"{package}/{path.relative_to(home).as_posix()}"
+                whole.update(f"{place} {digest_of(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def differences(seal: Seal, now: Snapshot) -> list[str]:
+    """What was altered since a version was sealed: one sentence each; none where nothing."""
+    where = f"{seal.model}/{seal.version}"
+    return [
+        *(f"{where}: {said}" for said in _changed_files(seal, now.folder)),
+        *(
+            f"{where}: {said}"
+            for said in _changed("tag", seal.tags, sealed_tags(now.version.tags))
+        ),
+        *(f"{where}: {said}" for said in _changed("metric", seal.metrics, now.metrics)),
+        *(f"{where}: {said}" for said in _changed("param", seal.params, now.params)),
+        *(
+            [f"{where}: the card in its description was altered; judge the version again"]
+            if digest(now.version.card.encode()) != seal.description
+            else []
+        ),
+    ]
+
+
+def _changed_files(seal: Seal, folder: Path) -> Iterator[str]:
+    for path, wanted in {**seal.files, layout.SEAL: seal.digest}.items():
+        if not (folder / path).is_file():
+            yield f"the file {path} is missing; restore it from a backup"
+        elif digest_of(folder / path) != wanted:
+            yield f"the file {path} was altered; restore it from a backup"
+    for path in _files(folder):
+        if _head(path) in CLOSED and path not in seal.files:
+            yield f"the file {path} was added after the seal; remove it"
+
+
+def _changed(what: str, sealed: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    found = [
+        f"the {what} {name} was removed; it was {_show(old)}"
+        for name, old in sealed.items()
+        if name not in now
+    ]
+    found += [
+        f"the {what} {name} was altered from {_show(sealed[name])} to {_show(value)}; "
+        "put it back"
+        for name, value in now.items()
+        if name in sealed and sealed[name] != value
+    ]
+    return found + [
+        f"the {what} {name} was added after the seal; remove it"
+        for name in now
+        if name not in sealed
+    ]
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _head(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

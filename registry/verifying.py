@@ -1,0 +1,377 @@
+"""Is a version what the history says was judged and promoted? Recomputed, trusting nobody."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from audits.errors import AssayError, EvidenceError, SpecError, StageError
+from audits.evidence import Evidence
+from registry import bundle, layout, signing
+from registry import seal as sealing
+from registry.documents import validate
+from registry.gate import Decision, decide
+from registry.guard import SIGNED_NAME, head_text, misplaced
+from registry.history import Chain, Entry, anchored
+from registry.policy import Policy
+from registry.rules import Approved
+from registry.seal import Seal
+from registry.store import CHAMPION, PREVIOUS, Judgement, Snapshot, Store, Version, approvals_in
+
+UNSIGNED = "unsigned: whoever can write to the registry can rewrite it as a whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was recomputed: whether it holds, and what is to be said of it."""
+
+    name: str
+    ok: bool
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All that was recomputed about one version."""
+
+    name: str
+    version: str
+    checks: tuple[Check, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it does not verify, one sentence each; none where it does."""
+        return tuple(check.said for check in self.checks if not check.ok)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return not self.problems
+
+
+def verify(
+    store: Store,
+    name: str,
+    which: str,
+    *,
+    today: date,
+    key: Path | None = None,
+    weigh: Callable[[Path], str] | None = None,
+) -> Verification:
+    """Recompute a version's history, aliases, seal, numbers, decision and signatures.
+
+    Args:
+        store: where it is kept.
+        name: the registered model.
+        which: a version's number, or an alias.
+        today: waivers that lapsed before it no longer carry a champion.
+        key: public key (PEM); what it did not sign then does not verify.
+        weigh: digest of the weights in a folder, as the evidence's subject is made; without
+            it the weights are compared with their seal only.
+
+    Raises:
+        SpecError: there is no such model, version or alias, or no usable key.
+    """
+    history, chain = _history(store, name)
+    number = _number(store, name, which, chain)
+    checks = history + _aliases(store, chain)
+    if chain is None:
+        return Verification(name, number, tuple(checks))
+    try:
+        checks += _version(store, chain, number, today, key, weigh)
+    except (EvidenceError, StageError) as error:
+        checks.append(Check("version", False, str(error)))
+    checks += _signed_history(store, chain, key)
+    if all(check.ok for check in history):
+        store.remember(name, chain)
+    return Verification(name, number, tuple(checks))
+
+
+def verify_history(store: Store, name: str, *, key: Path | None = None) -> tuple[Check, ...]:
+    """Recompute only the chain, its anchors, the aliases and the signed head.
+
+    Raises:
+        SpecError: no usable key.
+    """
+    checks, chain = _history(store, name)
+    checks += _aliases(store, chain)
+    return tuple(checks + (_signed_history(store, chain, key) if chain else []))
+
+
+def _history(store: Store, name: str) -> tuple[list[Check], Chain | None]:
+    held = store.anchors(name)
+    try:
+        chain = store.history(name)
+    except EvidenceError as error:
+        return [Check("history", False, str(error))], None
+    said = f"{len(chain.entries)} entries follow one another, {len(held)} anchors hold"
+    return _each("history", anchored(chain, held), said), chain
+
+
+def _number(store: Store, name: str, which: str, chain: Chain | None) -> str:
+    """The version that is meant, also where an alias that should be there is not."""
+    if which.isdecimal():
+        told = chain is None or chain.last(which, "decision") is not None
+        return which if told else store.version(name, which).number
+    pointed = store.pointed(name, which)
+    if pointed is None and which == CHAMPION and chain:
+        pointed = chain.champion
+    if pointed is None:
+        raise SpecError(f"{name}: there is no version or alias {which!r}")
+    return pointed
+
+
+def _aliases(store: Store, chain: Chain | None) -> list[Check]:
+    if chain is None:
+        return []
+    pointed = store.pointed(chain.model, CHAMPION)
+    said = misplaced(chain, pointed)
+    wrong = [said] if said else []
+    before = chain.move.replaces if chain.move else ""
+    previous = store.pointed(chain.model, PREVIOUS) or ""
+    if previous != before:
+        wrong.append(
+            f"{chain.model}: the alias previous points at {previous or 'none'}, and the "
+            f"history says {before or 'none'}; put it back"
+        )
+    champion = f"version {chain.champion}" if chain.champion else "nobody"
+    return _each("aliases", wrong, f"champion is {champion}, as the history says")
+
+
+def _version(
+    store: Store,
+    chain: Chain,
+    number: str,
+    today: date,
+    key: Path | None,
+    weigh: Callable[[Path], str] | None,
+) -> list[Check]:
+    name = chain.model
+    now = store.snapshot(name, number)
+    if now is None:
+        raise EvidenceError(f"{name}/{number}: its history is there and the version is not")
+    last = chain.last(number, "decision")
+    if last is None:
+        return [Check("seal", False, f"{name}/{number}: it was never judged; judge it")]
+    seal = sealing.read(now.folder, last.seal)
+    checks = _sealed(seal, last, now)
+    checks += _weights(seal, now, weigh)
+    evidence = bundle.read(now.folder / layout.EVIDENCE, seal.evidence)
+    checks += _numbers(evidence, now)
+    judgements = _judgements(chain, number, now.folder)
+    checks += _each("judgements", judgements.wrong, f"{len(judgements.held)} are as sealed")
+    if last.digest in judgements.held:
+        checks += _decided(store, seal, judgements.held[last.digest], now.version)
+    checks += _promotion(store, chain, now.version, judgements, today)
+    checks += _signed(seal, now.folder, key)
+    return checks
+
+
+def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
+    where = f"{seal.model}/{seal.version}"
+    stated = {
+        "weights": (seal.weights, entry.weights),
+        "evidence": (seal.evidence, entry.evidence),
+        "version": (f"{seal.model}/{seal.version}", f"{entry.model}/{entry.version}"),
+    }
+    wrong = [
+        f"{where}: the seal says {what} {mine[:12]}, its history entry {theirs[:12]}; restore "
+        "the history from a backup"
+        for what, (mine, theirs) in stated.items()
+        if mine != theirs
+    ]
+    if not now.version.verdict:
+        wrong.append(f"{where}: evidence was added since it was judged; judge it again")
+    wrong += sealing.differences(seal, now)
+    said = f"{len(seal.files)} files, {len(seal.tags)} tags, {len(seal.metrics)} metrics"
+    return _each("seal", wrong, f"{said} and the card are as sealed")
+
+
+def _weights(seal: Seal, now: Snapshot, weigh: Callable[[Path], str] | None) -> list[Check]:
+    if weigh is None:
+        return []
+    try:
+        found = weigh(now.folder / layout.DATA)
+    except (AssayError, OSError) as error:
+        found = f"nothing readable ({error})"
+    wrong = [
+        f"{seal.model}/{seal.version}: its files weigh {found[:12]}, its evidence is about "
+        f"{seal.weights[:12]}; restore them from a backup"
+    ]
+    return _each("weights", wrong if found != seal.weights else [], f"they are {found[:12]}")
+
+
+def _numbers(evidence: Evidence, now: Snapshot) -> list[Check]:
+    """Every metric a reviewer sees, computed again from the records."""
+    where = f"{now.version.name}/{now.version.number}"
+    right = bundle.metrics(evidence.measures())
+    wrong = [
+        f"{where}: its records give {name} {value!r}, and the run says "
+        f"{now.metrics.get(name, 'nothing')!r}; judge the version again"
+        for name, value in right.items()
+        if not _near(value, now.metrics.get(name))
+    ]
+    return _each("metrics", wrong, f"{len(right)} follow from the records")
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgements:
+    """What of a version's judgements verifies, by the digest of its entry, and what not."""
+
+    held: Mapping[str, Judgement]
+    wrong: list[str]
+
+
+def _judgements(chain: Chain, number: str, folder: Path) -> _Judgements:
+    held, wrong = {}, []
+    for entry in chain.entries:
+        if entry.kind == "decision" and entry.version == number:
+            try:
+                held[entry.digest] = sealing.judgement(folder, entry)
+            except EvidenceError as error:
+                wrong.append(f"{chain.model}/{number}: {error}")
+    return _Judgements(held, wrong)
+
+
+def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> list[Check]:
+    """The decision, made again from the stored evidence of everyone it was about."""
+    where, old = f"{seal.model}/{seal.version}", judged.decision
+    try:
+        policy = validate(Policy, dict(judged.policy), f"{where} {layout.POLICY}")
+        new = decide(policy, store.case_then(version, judged))
+    except (AssayError, ValueError) as error:
+        return [Check("decision", False, f"{where}: it cannot be decided again: {error}")]
+    wrong = _unlike(old, new)
+    if wrong and seal.code != sealing.code():
+        wrong += f" (it was decided by other code, {seal.code[:12]}: verify with that one)"
+    problem = f"{where}: decided again from its records {wrong}"
+    return _each("decision", [problem] if wrong else [], f"decided again: {new.sentence}")
+
+
+def _unlike(old: Decision, new: Decision) -> str:
+    """How two decisions differ; numbers may in their last digits, for machines do."""
+    if old.verdict is not new.verdict:
+        return f"the verdict is {new.verdict}, not {old.verdict}"
+    was, now = old.as_json(), new.as_json()
+    for key in was:
+        if key != "findings" and was[key] != now.get(key):
+            return f"its {key} is {_short(now.get(key))}, not {_short(was[key])}"
+    for one, other in zip(old.findings, new.findings, strict=False):
+        for field in one.__slots__:
+            mine, theirs = getattr(one, field), getattr(other, field)
+            if mine != theirs and not _near(mine, theirs):
+                return f"{one.rule} has {field} {_short(theirs)}, not {_short(mine)}"
+    same = len(old.findings) == len(new.findings)
+    return "" if same else f"there are {len(new.findings)} findings, not {len(old.findings)}"
+
+
+def _promotion(
+    store: Store, chain: Chain, version: Version, judgements: _Judgements, today: date
+) -> list[Check]:
+    """Whether the champion still may be it: a decision that passed, waivers, approvals."""
+    where, number = f"{version.name}/{version.number}", version.number
+    if number not in (chain.champion, store.pointed(version.name, CHAMPION)):
+        return [Check("promotion", True, f"{where} is not champion")]
+    promoted = chain.last(number, "promotion")
+    if promoted is None:
+        return [Check("promotion", False, f"{where}: it was never promoted; judge it")]
+    by = _resting_on(promoted, judgements)
+    if by is None or not by.decision.promote:
+        said = f"{where}: it was promoted by a decision that does not allow it; judge it again"
+        return [Check("promotion", False, said)]
+    wrong = _lapsed(by, where, today) + _withdrawn(version, by, where)
+    last = list(judgements.held.values())[-1].decision
+    note = f"; judged since: {last.sentence}" if last is not by.decision else ""
+    return _each("promotion", wrong, f"by {promoted.by}: {by.decision.sentence}{note}")
+
+
+def _resting_on(promoted: Entry, judgements: _Judgements) -> Judgement | None:
+    """The judgement a champion rests on: the last, where it passes, else the promoting one.
+
+    So judging again under a policy that renews a waiver is what renews it.
+    """
+    held = list(judgements.held.values())
+    if held and held[-1].decision.promote:
+        return held[-1]
+    return next((j for j in reversed(held) if j.entry.seal == promoted.seal), None)
+
+
+def _lapsed(by: Judgement, where: str, today: date) -> list[str]:
+    policy = validate(Policy, dict(by.policy), f"{where} {layout.POLICY}")
+    rests = [w for f in by.decision.waived if (w := policy.waiver(f.rule))]
+    return [
+        f"{where}: the waiver of {w.owner} for {w.rule}, on which it rests, lapsed on "
+        f"{w.expires}; meet the rule, or renew the waiver and judge again"
+        for w in rests
+        if not w.holds(today)
+    ]
+
+
+def _withdrawn(version: Version, by: Judgement, where: str) -> list[str]:
+    policy = validate(Policy, dict(by.policy), f"{where} {layout.POLICY}")
+    weights = by.decision.subject
+    stand = {a.by for a in approvals_in(version.tags) if a.covers(weights)}
+    needed = [a for a in by.decision.approvals if a.covers(weights)]
+    if not any(isinstance(rule, Approved) and rule.hard for rule in policy.rules):
+        return []
+    return [
+        f"{where}: the approval of {a.by}, on which it rests, no longer stands for these "
+        f"weights; ask for it again: `assay approve {where} --by {a.by}`"
+        for a in needed
+        if a.by not in stand
+    ]
+
+
+def _signed(seal: Seal, folder: Path, key: Path | None) -> list[Check]:
+    kept = folder / layout.SEALS / f"{seal.digest[:12]}.sig"
+    signature, shown = _text(kept), _text(folder / layout.SIGNATURE)
+    where = f"{seal.model}/{seal.version}"
+    if signature != shown:
+        said = f"{where}: {layout.SIGNATURE} and {layout.SEALS}/{kept.name} differ, so one was "
+        return [Check("signature", False, said + "altered; restore it from a backup")]
+    if key is None:
+        said = "signed; give the public key to check it" if signature else UNSIGNED
+        return [Check("signature", True, said)]
+    why = signing.flaw(layout.SEAL, seal.text, signature, key)
+    wrong = [f"{where}: its seal does not verify: {why}; judge it again with the key"]
+    return _each("signature", wrong if why else [], f"its seal is signed by {key.name}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+
+def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]:
+    """The signed head vouches for all before it; after it, only people may have spoken."""
+    anchor, signature = store.signed_head(chain.model)
+    if key is None:
+        said = "signed; give the public key to check it" if signature else UNSIGNED
+        return [Check("signed history", True, said)]
+    name = chain.model
+    why = signing.flaw(SIGNED_NAME, head_text(name, anchor), signature, key)
+    if not why and not chain.holds(anchor):
+        why = f"the head that was signed, entry {anchor.partition(' ')[0]}, is not in it"
+    seq = int(anchor.partition(" ")[0]) if not why else 0
+    after = [e for e in chain.entries[seq:] if e.kind != "approval"]
+    if not why and after:
+        why = f"entry {after[0].seq}, a {after[0].kind}, is newer than the signed head"
+    wrong = [f"the history of {name} does not verify: {why}; restore it from a backup"]
+    return _each("signed history", wrong if why else [], f"signed up to entry {seq}")
+
+
+def _each(name: str, wrong: Iterable[str], said: str) -> list[Check]:
+    found = [Check(name, False, sentence) for sentence in wrong]
+    return found or [Check(name, True, said)]
+
+
+def _near(one: object, other: object) -> bool:
+    if not isinstance(one, int | float) or not isinstance(other, int | float):
+        return False
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
