@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from tasks.models.folder import weights_digest
@@ -225,3 +226,34 @@ def test_altered_files_do_not_go_out(export, champion, tmp_path, name, damage):
     assert (code, said) == (4, None)
     assert err.startswith(f"assay: tiny/{champion[0]}: the stored ")
     assert list(tmp_path.iterdir()) == []
+
+
+WORKFLOW = ROOT / "infra/github/verify.yml"
+
+
+@pytest.fixture(scope="module")
+def workflow():
+    # YAML 1.1 reads the key `on` as true; GitHub does not.
+    return yaml.load(WORKFLOW.read_text("utf-8"), Loader=yaml.BaseLoader)
+
+
+def test_the_example_deploys_only_what_was_verified(workflow):
+    assert set(workflow["on"]) == {"workflow_dispatch"}
+    verify, deploy = workflow["jobs"]["verify"], workflow["jobs"]["deploy"]
+    assert deploy["needs"] == "verify"
+    assert "needs" not in verify
+    assert not any("if" in step or "continue-on-error" in step for step in verify["steps"])
+    runs = [step.get("run", "") for step in verify["steps"]]
+    (at,) = [i for i, text in enumerate(runs) if "assay verify" in text]
+    used = [i for i, text in enumerate(runs) if "assay export" in text or "mlflow" in text]
+    assert used
+    assert at < min(used)
+    # The exit code of `assay` would be lost in the pipe of a plain `run`.
+    assert workflow["jobs"]["verify"]["steps"][at]["shell"] == "bash"
+    assert "@champion" not in "".join(runs[at + 1 :])
+
+
+def test_the_example_pastes_no_input_or_secret_into_a_shell(workflow):
+    steps = [s for job in workflow["jobs"].values() for s in job["steps"]]
+    assert len([s for s in steps if "run" in s]) >= 5
+    assert [s["run"] for s in steps if "${{" in s.get("run", "")] == []
