@@ -42,6 +42,7 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a hub id or models:/NAME@ALIAS.")
 ]
 VersionName = Annotated[str, typer.Argument(metavar="NAME/VERSION")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="A dataset folder, as the data stage seals it.")
 ]
@@ -233,6 +234,77 @@ def reproduce(
 
 
 @app.command()
+def promote(
+    version: VersionName,
+    policy: Annotated[
+        Path | None, typer.Option(help="Judge by this policy, not by the one of last time.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Judge a version again on stored evidence and make it champion: exit 1 if refused."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.promote(version, policy, home), as_json)
+
+
+@app.command()
+def approve(
+    version: VersionName,
+    by: Annotated[str, typer.Option(help="Who approves.")],
+    note: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Put on record that a person approves exactly these weights."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.approve(version, by, note, home), as_json)
+
+
+@app.command()
+def rollback(
+    name: ModelName,
+    by: Annotated[str, typer.Option(help="Who decides it.")],
+    to: Annotated[
+        str | None, typer.Option(help="An earlier champion; the one before if not given.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Make an earlier champion champion again."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.rollback(name, to, by, note, home), as_json)
+
+
+@app.command()
+def history(name: ModelName, as_json: Json = False) -> int:
+    """Everything that was decided about a model, oldest first."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.history(name, home), as_json)
+
+
+@app.command()
+def verify(
+    version: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|/VERSION]")],
+    key: Annotated[
+        Path | None,
+        typer.Option(envvar="ASSAY_VERIFY_KEY", help="Public key of who signs (PEM)."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Recompute all that a version and its promotion rest on: exit 4 where it differs."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.verify(version, key, home), as_json)
+
+
+@app.command()
 def serve(
     file: Annotated[Path, typer.Option(help="Deployment file.")] = Path("infra/prefect.yaml"),
     host: str = "127.0.0.1",
@@ -293,6 +365,17 @@ def policy_lint(
     from flows.checking import lint_policy
 
     return _answer(lint_policy(file, spec, find_home()), as_json)
+
+
+@policy_app.command("backtest")
+def policy_backtest(
+    file: Annotated[Path, typer.Argument()], name: ModelName, as_json: Json = False
+) -> int:
+    """Replay a policy over the stored evidence of every version; no model is run."""
+    home = _home()
+    from flows import governing
+
+    return _answer(governing.backtest(file, name, home), as_json)
 
 
 def _answer(answer: "tuple[dict[str, Any], str]", as_json: bool) -> int:

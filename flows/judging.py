@@ -52,6 +52,27 @@ def judge(
     return tuple(judged)
 
 
+def case_of(
+    store: Store,
+    version: Version,
+    policy: Policy,
+    evidence: Evidence,
+    *,
+    parent: Evidence | None,
+    champion: Evidence | None,
+) -> Case:
+    """What the gate is asked today: evidence, what people said, and how often it was asked."""
+    before = [(j.decision, j.parts) for j in store.judgements(version)]
+    return Case(
+        evidence,
+        parent,
+        champion,
+        approvals=store.approvals(version),
+        looks=looks(policy.rules, before, store.records(version)),
+        today=datetime.now(UTC).date(),
+    )
+
+
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
     """Make the passing candidate that the policy prefers champion; mark it promoted."""
     store = open_store(home.tracking_uri, home.root)

@@ -228,3 +228,15 @@ def here(first, monkeypatch, capsys):
     yield run
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def ask_json(here):
+    """Runs a command with --json in this process; its document, whatever its exit code."""
+
+    def run(*arguments):
+        _, out, err = here(*arguments, "--json")
+        assert out, err
+        return json.loads(out)
+
+    return run

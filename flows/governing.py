@@ -1,0 +1,185 @@
+"""The registry's verbs: promote, approve, roll back, verify, history, backtest."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from audits.errors import SpecError
+from flows.home import Home
+from flows.judging import case_of
+from flows.reviewing import find_version
+from registry.documents import validate
+from registry.gate import decide
+from registry.mlflow_store import open_store
+from registry.policy import Policy, load_policy
+from registry.store import CHAMPION, Judgement, Store, Version
+
+Answer = tuple[dict[str, Any], str]
+
+
+def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
+    """Judge a version again, on stored evidence and today, and make it champion if it passes.
+
+    The policy is the one it was last judged by, or the file given.
+
+    Raises:
+        SpecError: it was never judged and no policy is given.
+        GateRefused: the decision does not allow it, or another promotion came first.
+    """
+    store = open_store(home.tracking_uri, home.root)
+    version = find_version(store, named)
+    policy = load_policy(policy_file) if policy_file else _last_policy(store, version)
+    champion = store.resolve(version.name, CHAMPION)
+    evidence = store.evidence(version.name, version.number)
+    parent = _by_weights(store, version.name, str(evidence.about.get("parent") or ""))
+    case = case_of(
+        store,
+        version,
+        policy,
+        evidence,
+        parent=store.evidence(parent.name, parent.number) if parent else None,
+        champion=store.evidence(champion.name, champion.number) if champion else None,
+    )
+    decision = decide(policy, case)
+    if not decision.same_as(store.decision(version)):
+        version = store.record(version, decision, policy.model_dump(mode="json"))
+    promoted = store.promote(
+        version, decision, expected_champion=champion.number if champion else None
+    )
+    document = {
+        "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
+        "sentence": decision.sentence,
+    }  # fmt: skip
+    return document, f"{promoted.name}/{promoted.number} is champion: {decision.sentence}"
+
+
+def _last_policy(store: Store, version: Version) -> Policy:
+    judged = store.judgements(version)
+    if not judged:
+        raise SpecError(
+            f"{version.name}/{version.number}: it was never judged; name a policy with --policy"
+        )
+    where = f"policy of {version.name}/{version.number}"
+    return validate(Policy, dict(judged[-1].policy), where)
+
+
+def _by_weights(store: Store, name: str, weights: str) -> Version | None:
+    if not weights:
+        return None
+    return next((v for v in store.versions(name) if v.weights == weights), None)
+
+
+def approve(named: str, by: str, note: str, home: Home) -> Answer:
+    """Put on record that a person says yes to exactly these weights."""
+    store = open_store(home.tracking_uri, home.root)
+    version = store.approve(find_version(store, named), by=by, note=note)
+    document = {
+        "name": version.name, "version": version.number, "weights": version.weights, "by": by,
+    }  # fmt: skip
+    where = f"{version.name}/{version.number}"
+    text = (
+        f"{where}: {by} approves weights {version.weights[:12]}. "
+        f"`assay promote {where}` judges it with that."
+    )
+    return document, text
+
+
+def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answer:
+    """Make an earlier champion champion again; itself an entry of the history."""
+    store = open_store(home.tracking_uri, home.root)
+    before = store.resolve(name, CHAMPION)
+    version = store.rollback(name, to=to, by=by, note=note)
+    was = before.number if before else "none"
+    document = {"name": name, "version": version.number, "replaces": was, "by": by}
+    return document, f"{name}/{version.number} is champion again, instead of {was}"
+
+
+def history(name: str, home: Home) -> Answer:
+    """Everything that was decided about a model, oldest first."""
+    store = open_store(home.tracking_uri, home.root)
+    chain = store.history(name)
+    rows = [entry.model_dump(mode="json") for entry in chain.entries]
+    lines = [f"{'#':>5}  {'when':<20} {'what':<10} {'version':<8} {'verdict':<13} who and why"]
+    for entry in chain.entries:
+        why = "; ".join(filter(None, [entry.note, *(f"waived {w}" for w in entry.waivers)]))
+        lines.append(
+            f"{entry.seq:>5}  {entry.at:<20} {entry.kind:<10} {entry.version:<8} "
+            f"{entry.verdict or '-':<13} {entry.by}{': ' if why else ''}{why}"
+        )
+    document = {
+        "name": name, "champion": chain.champion, "head": chain.head, "entries": rows,
+    }  # fmt: skip
+    return document, "\n".join([*lines, f"champion {chain.champion or 'none'}"])
+
+
+def verify(named: str, key: Path | None, home: Home) -> Answer:
+    """Recompute all that a version and its promotion rest on; exit code 4 where it differs."""
+    from registry.verifying import verify as check
+    from tasks.models.folder import weights_digest
+
+    if key is not None and not key.is_file():
+        raise SpecError(f"--key {key}: there is no such file; give the public key (PEM)")
+    store = open_store(home.tracking_uri, home.root)
+    name, which = _which(named)
+    found = check(
+        store, name, which, key=key, today=datetime.now(UTC).date(), weigh=weights_digest
+    )
+    document = {
+        "name": name,
+        "version": which,
+        "verified": found.ok,
+        "checks": [{"name": c.name, "ok": c.ok, "said": c.said} for c in found.checks],
+        "exit": 0 if found.ok else 4,
+    }
+    lines = [f"{named}: {'verifies' if found.ok else 'DOES NOT VERIFY'}"]
+    lines += [f"  {'ok ' if c.ok else 'BAD'} {c.name}: {c.said}" for c in found.checks]
+    return document, "\n".join(lines)
+
+
+def _which(named: str) -> tuple[str, str]:
+    """Name, and the alias or number meant; the champion where neither is given."""
+    for sign in ("@", "/"):
+        name, found, which = named.partition(sign)
+        if found:
+            return name, which
+    return named, CHAMPION
+
+
+def backtest(file: Path, name: str, home: Home) -> Answer:
+    """Replay a policy over the stored evidence of every judged version; no model is run.
+
+    Each version is judged beside the parent and the champion it was judged beside then, with
+    the approvals and looks of then, on the day of then.
+    """
+    policy = load_policy(file)
+    store = open_store(home.tracking_uri, home.root)
+    rows = []
+    for version in store.versions(name):
+        judged = store.judgements(version)
+        if judged:
+            rows.append(_replayed(store, version, judged[-1], policy))
+    if not rows:
+        raise SpecError(f"{name}: no version was ever judged; `assay run` judges some")
+    changed = [r for r in rows if r["then"] != r["now"]]
+    lines = [f"{policy.name} over {len(rows)} judged versions of {name}:"]
+    lines += [
+        f"  {r['version']:>4} {r['title']:<12} {r['then']:<13} -> {r['now']:<13} {r['because']}"
+        for r in rows
+    ]
+    lines.append(f"{len(changed)} of {len(rows)} verdicts would have been another")
+    return {"policy": policy.identity, "name": name, "versions": rows}, "\n".join(lines)
+
+
+def _replayed(
+    store: Store, version: Version, judged: Judgement, policy: Policy
+) -> dict[str, str]:
+    case = store.case_then(version, judged)
+    now = decide(policy, case)
+    return {
+        "version": version.number,
+        "title": str(case.candidate.about.get("title", "")),
+        "on": judged.decision.on,
+        "then": str(judged.decision.verdict),
+        "now": str(now.verdict),
+        "because": now.sentence,
+    }
