@@ -17,6 +17,8 @@ T = TypeVar("T")
 MODEL = "model"
 """The folder MLflow loads; the weights lie in `model/data/model`."""
 DATA = "model/data/model"
+LOADED = "model/registered_model_meta"
+"""MLflow writes it into the folder in place whenever it loads a version by its name."""
 EVIDENCE = "evidence"
 CARD = "card.md"
 DECISION = "decision.json"

@@ -37,9 +37,11 @@ NOISY = (
 ENTRY = "assay:/history"
 """Source of the versions that are entries: a server accepts no relative one, nor a file's."""
 PAGE = 10_000
-BUSY = ("database is locked", "Giving up after")
-"""What MLflow says where another writer was there first and it does not try again."""
+BUSY = ("database is locked", "IntegrityError", "Giving up after")
+"""What MLflow says where another writer was there first and it does not try again; two that
+set a new alias at once both insert it."""
 BUSY_TRIES = 20
+EXISTS = "RESOURCE_ALREADY_EXISTS"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -284,7 +286,7 @@ class Mlflow:
         try:
             _patiently(lambda: self._client.create_registered_model(name))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if error.error_code != EXISTS:
                 raise
 
     def write_model(self, folder: Path, publication: Publication) -> None:
@@ -340,7 +342,8 @@ def _patiently(call: Callable[[], T]) -> T:
         try:
             return call()
         except MlflowException as error:
-            if not any(sign in str(error) for sign in BUSY) or attempt == BUSY_TRIES - 1:
+            busy = any(sign in str(error) for sign in BUSY) and error.error_code != EXISTS
+            if not busy or attempt == BUSY_TRIES - 1:
                 raise
             time.sleep(random.uniform(0.01, 0.1) * (attempt + 1))
     raise AssertionError("unreachable")

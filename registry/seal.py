@@ -243,7 +243,8 @@ def _show(value: object) -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(path for path in found if path != layout.LOADED)
 
 
 def _head(path: str) -> str:

@@ -191,6 +191,14 @@ def test_an_added_file_is_named(world, place):
         assert f"the file {place} was added after the seal" in said
 
 
+def test_a_version_that_was_loaded_and_served_still_verifies(world):
+    # mlflow.pyfunc.load_model("models:/toy@champion") leaves this file in the model's folder.
+    with world.written(
+        world.folder() / "model/registered_model_meta", b"model_name: toy"
+    ) as said:
+        assert said == ()
+
+
 def test_every_tag_altered_or_removed_in_turn_is_named(world):
     tags = world.sql(
         "select key, value from model_version_tags where name = 'toy' and version = 3"

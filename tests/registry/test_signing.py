@@ -1,0 +1,207 @@
+"""A key of one's own: what was written without it does not verify against it."""
+
+import json
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from audits.errors import SpecError
+from registry import signing
+from registry.history import replay
+from registry.testing import Memory, MemoryStore, evidence, facts, rights
+from registry.verifying import verify
+
+TODAY = date(2026, 11, 24)
+
+
+def pair(folder, name):
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return pair(tmp_path, "ours")
+
+
+@pytest.fixture
+def signed(keys, publication, judge):
+    """A registry whose one version was judged and promoted with the key."""
+    store = MemoryStore(key=keys[0])
+    promoted(store, publication, judge)
+    return store
+
+
+def promoted(store, publication, judge, weights="a" * 64, wrong=5):
+    version = store.publish(
+        publication(evidence(weights, facts(rights(500, wrong)))),
+        parent=store.begin("tests", "one"),
+    )
+    before = store.resolve("toy", "champion")
+    known = store.evidence("toy", before.number) if before else None
+    decision = judge(store, version, known)
+    number = before.number if before else None
+    return store.promote(version, decision, expected_champion=number)
+
+
+def problems(store, key=None, which="champion"):
+    return verify(store, "toy", which, today=TODAY, key=key).problems
+
+
+def test_a_signature_vouches_for_one_text_under_one_name_by_one_key(keys, tmp_path):
+    private, public = keys
+    signature = signing.sign("seal.json", "text", private)
+    assert len(signature) < 5000  # a tag of a registered model holds no more
+    assert signing.flaw("seal.json", "text", signature, public) == ""
+    other = pair(tmp_path, "other")[1]
+    for said in (
+        signing.flaw("seal.json", "texts", signature, public),
+        signing.flaw("head.json", "text", signature, public),
+        signing.flaw("seal.json", "text", signature, other),
+        signing.flaw("seal.json", "text", signature[:-9], public),
+        signing.flaw("seal.json", "text", "{}", public),
+    ):
+        assert "does not fit it" in said
+    assert signing.flaw("seal.json", "text", "", public) == "it is not signed"
+
+
+def test_a_key_that_is_none_is_refused_with_a_remedy(keys, tmp_path):
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("rubbish", "utf-8")
+    with pytest.raises(SpecError, match="there is no such key file"):
+        signing.sign("a", "b", tmp_path / "absent")
+    with pytest.raises(SpecError, match="elliptic-curve private key as PEM"):
+        signing.sign("a", "b", rubbish)
+    signature = signing.sign("a", "b", keys[0])
+    with pytest.raises(SpecError, match="elliptic-curve public key as PEM"):
+        signing.flaw("a", "b", signature, rubbish)
+
+
+def test_without_the_library_a_key_is_refused_with_what_to_install(keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "model_signing.signing", None)
+    with pytest.raises(SpecError, match=r"pip install 'slm-assay\[sign\]'"):
+        signing.sign("a", "b", keys[0])
+
+
+def test_signing_and_verifying_reach_for_no_network(keys):
+    code = (
+        "import socket, sys, pathlib\n"
+        "def refuse(*_, **__): raise SystemExit('reached for the network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from registry import signing\n"
+        "private, public = map(pathlib.Path, sys.argv[1:])\n"
+        "print(repr(signing.flaw('a', 'b', signing.sign('a', 'b', private), public)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, keys)], capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.returncode) == ("''", 0), done.stderr
+
+
+def test_what_is_signed_verifies_with_its_key_and_no_other(signed, keys, tmp_path):
+    assert problems(signed, keys[1]) == ()
+    assert problems(signed) == ()
+    seal, history = problems(signed, pair(tmp_path, "other")[1])
+    assert "its seal does not verify: its signature does not fit it and other.pub" in seal
+    assert "the history of toy does not verify" in history
+
+
+def test_what_is_unsigned_says_so_and_fails_where_a_key_is_given(publication, judge, keys):
+    store = MemoryStore()
+    promoted(store, publication, judge)
+    found = verify(store, "toy", "champion", today=TODAY)
+    assert found.ok
+    assert [c.said for c in found.checks if "sign" in c.name] == [
+        "unsigned: whoever can write to the registry can rewrite it as a whole"
+    ] * 2
+    seal, history = problems(store, keys[1])
+    assert "its seal does not verify: it is not signed" in seal
+    assert "the history of toy does not verify: it is not signed" in history
+
+
+def test_a_removed_or_altered_signature_is_named(signed, keys):
+    folder = signed.snapshot("toy", "1").folder
+    for path in (folder / "seal.sig", *folder.glob("seals/*.sig")):
+        whole = path.read_text("utf-8")
+        path.write_text(whole[:-5], "utf-8")
+        assert any("seal.sig and seals/" in p for p in problems(signed, keys[1]))
+        path.unlink()
+        assert any("seal.sig and seals/" in p for p in problems(signed))
+        path.write_text(whole, "utf-8")
+    for path in (folder / "seal.sig", *folder.glob("seals/*.sig")):
+        path.unlink()
+    assert any(
+        "its seal does not verify: it is not signed" in p for p in problems(signed, keys[1])
+    )
+
+
+@pytest.mark.parametrize("value", ["", "{}", "[]", "1", '{"head": "", "signature": ""}'])
+def test_a_removed_signature_of_the_head_is_named(signed, keys, value):
+    signed.memory.mark("toy", "assay.signed", value)
+    (said,) = problems(signed, keys[1])
+    assert "the history of toy does not verify: it is not signed" in said
+
+
+def test_a_history_written_anew_without_the_key_is_caught(signed, keys, publication, judge):
+    """Everything is consistent again, seals, anchors and aliases; only the key is missing."""
+    forger = MemoryStore(Memory())
+    promoted(forger, publication, judge, wrong=6)
+    forged, real = forger.memory, signed.memory
+    for number, text in forged.entries("toy"):
+        assert number <= len(real.books["toy"])
+        real.books["toy"][number - 1] = (number, text)
+    real.tags["toy"]["assay.history"] = forged.tags["toy"]["assay.history"]
+    real.versions, real.aliases = forged.versions, forged.aliases
+    real.runs, real._files = forged.runs, forged._files
+    assert problems(signed) == ()  # without a key nobody can tell
+    seal, history = problems(signed, keys[1])
+    assert "its seal does not verify: it is not signed" in seal
+    assert "the head that was signed, entry 2, is not in it" in history
+
+
+def test_an_older_signed_head_does_not_vouch_for_what_was_added(
+    signed, keys, publication, judge
+):
+    promoted(MemoryStore(signed.memory), publication, judge, "b" * 64)  # without the key
+    said = problems(signed, keys[1])
+    assert any("entry 3, a decision, is newer than the signed head" in p for p in said)
+    promoted(signed, publication, judge, "c" * 64)
+    assert problems(signed, keys[1]) == ()  # signing the head vouches for all before it
+
+
+def test_people_may_approve_without_the_key(signed, keys):
+    MemoryStore(signed.memory).approve(signed.version("toy", "1"), by="ann")
+    assert problems(signed, keys[1]) == ()
+
+
+def test_the_signature_of_another_model_is_none_here(signed, keys):
+    held = json.loads(signed.memory.tags["toy"]["assay.signed"])
+    text = json.dumps({"model": "top", "head": held["head"]}, sort_keys=True)
+    held["signature"] = signing.sign("head.json", text, keys[0])
+    signed.memory.mark("toy", "assay.signed", json.dumps(held))
+    (said,) = problems(signed, keys[1])
+    assert "does not fit it" in said
+
+
+def test_every_head_is_signed_as_it_grows(signed):
+    chain = replay("toy", signed.memory.entries("toy"))
+    assert signed.signed_head("toy")[0] == chain.anchor
+    signed.approve(signed.version("toy", "1"), by="ann")
+    assert signed.signed_head("toy")[0] == signed.history("toy").anchor
