@@ -1,6 +1,7 @@
 """A key of one's own: what was written without it does not verify against it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from audits.errors import SpecError
 from registry import signing
 from registry.history import replay
+from registry.mlflow_store import open_store
 from registry.testing import Memory, MemoryStore, evidence, facts, rights
 from registry.verifying import verify
 
@@ -121,6 +123,16 @@ def test_what_is_signed_verifies_with_its_key_and_no_other(signed, keys, tmp_pat
     seal, history = problems(signed, pair(tmp_path, "other")[1])
     assert "its seal does not verify: its signature does not fit it and other.pub" in seal
     assert "the history of toy does not verify" in history
+
+
+def test_a_registry_opened_with_a_key_signs_what_it_keeps(
+    empty_registry, keys, publication, judge, tmp_path
+):
+    shutil.copyfile(empty_registry, tmp_path / "assay.db")
+    store = open_store(f"sqlite:///{tmp_path}/assay.db", key=keys[0])
+    promoted(store, publication, judge)
+    fresh = open_store(f"sqlite:///{tmp_path}/assay.db")
+    assert problems(fresh, keys[1]) == ()
 
 
 def test_what_is_unsigned_says_so_and_fails_where_a_key_is_given(publication, judge, keys):
