@@ -126,12 +126,13 @@ def verify(named: str, key: Path | None, home: Home) -> Answer:
     )
     document = {
         "name": name,
-        "version": which,
+        "version": found.version,
         "verified": found.ok,
         "checks": [{"name": c.name, "ok": c.ok, "said": c.said} for c in found.checks],
         "exit": 0 if found.ok else 4,
     }
-    lines = [f"{named}: {'verifies' if found.ok else 'DOES NOT VERIFY'}"]
+    where = named if which == found.version else f"{named}, version {found.version}"
+    lines = [f"{where}: {'verifies' if found.ok else 'DOES NOT VERIFY'}"]
     lines += [f"  {'ok ' if c.ok else 'BAD'} {c.name}: {c.said}" for c in found.checks]
     return document, "\n".join(lines)
 

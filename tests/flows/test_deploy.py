@@ -5,16 +5,20 @@ MLflow is asked as somebody outside would: with nothing of ours in the environme
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
 import yaml
 from huggingface_hub import ModelCard
 
+from flows.cli import app
 from tasks.models.folder import weights_digest
 from tasks.models.load import load
 from tasks.models.testing import tiny_llama
@@ -229,12 +233,32 @@ def test_altered_files_do_not_go_out(export, champion, tmp_path, name, damage):
 
 
 WORKFLOW = ROOT / "infra/github/verify.yml"
+DEPLOYING = ROOT / "docs/deploying.md"
+SHOWN = re.compile(r"(?:^|[$`|&;]|run:)\s*assay ([a-z]+)([^`#|\n]*)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def workflow():
     # YAML 1.1 reads the key `on` as true; GitHub does not.
     return yaml.load(WORKFLOW.read_text("utf-8"), Loader=yaml.BaseLoader)
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """The options of every command that the command line has."""
+    known = typer.main.get_command(app).commands
+    return {
+        name: {o for p in command.params for o in p.opts} for name, command in known.items()
+    }
+
+
+@pytest.mark.parametrize("place", [WORKFLOW, DEPLOYING], ids=lambda place: place.name)
+def test_what_is_shown_to_people_is_a_command_with_these_options(place, commands):
+    shown = SHOWN.findall(place.read_text("utf-8"))
+    assert {"verify", "export"} <= {name for name, _ in shown}
+    for name, rest in shown:
+        assert name in commands, name
+        assert set(re.findall(r"--[a-z-]+", rest)) <= commands[name], (name, rest)
 
 
 def test_the_example_deploys_only_what_was_verified(workflow):
@@ -257,3 +281,61 @@ def test_the_example_pastes_no_input_or_secret_into_a_shell(workflow):
     steps = [s for job in workflow["jobs"].values() for s in job["steps"]]
     assert len([s for s in steps if "run" in s]) >= 5
     assert [s["run"] for s in steps if "${{" in s.get("run", "")] == []
+
+
+@pytest.fixture
+def job(workflow, outside, first, tmp_path, port):
+    """Runs a named step of the example's first job as GitHub would; returns what it did.
+
+    The registry of the tests is not signed, and 8080 may be taken: key and port are changed.
+    """
+    output = tmp_path / "output"
+    output.touch()
+    number = str(port())
+
+    def run(name):
+        (step,) = [s for s in workflow["jobs"]["verify"]["steps"] if s.get("name") == name]
+        version = dict(re.findall(r"(\w+)=(.*)", output.read_text("utf-8"))).get("version", "")
+        script = step["run"].replace(' --key "$RUNNER_TEMP/assay.pub"', "")
+        given = {"MODEL": "tiny", "VERSION": version, "GITHUB_OUTPUT": str(output)}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c",
+             script.replace("8080", number)],
+            env=outside | given | {"ASSAY_HOME": str(first.cli.home)},
+            cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        return done, version
+
+    return run
+
+
+def test_the_steps_of_the_example_verify_export_and_ask(job, champion, tmp_path):
+    verified, _ = job("Verify the champion")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    exported, version = job("Take it out of the registry")
+    assert exported.returncode == 0, exported.stderr
+    assert version == f"tiny/{champion[0]}"
+    assert weights_digest(tmp_path / "model") == weights_digest(champion[1])
+    asked, _ = job("Ask it something")
+    assert asked.returncode == 0, asked.stderr
+    assert '{"predictions": ["' in asked.stdout
+
+
+def test_the_example_stops_at_an_alias_that_was_moved_by_hand(job, first, champion, tmp_path):
+    other = first.said.candidate("pruned80")["version"]
+
+    def point(number):
+        with sqlite3.connect(first.cli.home / "mlflow.db") as database:
+            database.execute(
+                "update registered_model_aliases set version = ? "
+                "where alias = 'champion' and name = 'tiny'", (number,)
+            )  # fmt: skip
+
+    point(other)
+    try:
+        stopped, _ = job("Verify the champion")
+    finally:
+        point(champion[0])
+    assert stopped.returncode == 4, stopped.stdout + stopped.stderr
+    assert f"moved by hand from {champion[0]} to {other}" in stopped.stdout
+    assert (tmp_path / "output").read_text("utf-8") == ""  # no version to go on with

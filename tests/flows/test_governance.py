@@ -42,7 +42,7 @@ def test_a_promoted_version_verifies_and_its_history_says_how_it_came_about(
     governed, here, ask_json
 ):
     said = ask_json("verify", NAME)
-    assert said["verified"], said
+    assert (said["verified"], said["version"]) == (True, governed["int8"]), said
     told = ask_json("history", NAME)
     assert told["champion"] == governed["int8"]
     assert [e["kind"] for e in told["entries"]] == ["decision"] * 3 + ["promotion"]

@@ -18,6 +18,8 @@ SMALL = {
     "infra/runs/quickstart.yaml": "tests/flows/runs/tiny.yaml",
     "infra/runs/stories260k.yaml": "tests/flows/runs/own.yaml",
     "quickstart/": "tiny/",
+    "quickstart@": "tiny@",
+    "history quickstart": "history tiny",
 }
 
 
