@@ -234,7 +234,7 @@ def test_altered_files_do_not_go_out(export, champion, tmp_path, name, damage):
 
 WORKFLOW = ROOT / "infra/github/verify.yml"
 DEPLOYING = ROOT / "docs/deploying.md"
-SHOWN = re.compile(r"(?:^|[$`|&;]|run:)\s*assay ([a-z]+)([^`#|\n]*)", re.MULTILINE)
+SHOWN = re.compile(r"(?:^|[$`|&;]|run:)\s*assay ([a-z][^`#|\n]*)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -243,22 +243,21 @@ def workflow():
     return yaml.load(WORKFLOW.read_text("utf-8"), Loader=yaml.BaseLoader)
 
 
-@pytest.fixture(scope="module")
-def commands():
-    """The options of every command that the command line has."""
-    known = typer.main.get_command(app).commands
-    return {
-        name: {o for p in command.params for o in p.opts} for name, command in known.items()
-    }
+def find_command(words):
+    """The command that a line begins with (`verify`, `policy lint`); KeyError where none is."""
+    command, rest = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    return command
 
 
 @pytest.mark.parametrize("place", [WORKFLOW, DEPLOYING], ids=lambda place: place.name)
-def test_what_is_shown_to_people_is_a_command_with_these_options(place, commands):
+def test_what_is_shown_to_people_is_a_command_with_these_options(place):
     shown = SHOWN.findall(place.read_text("utf-8"))
-    assert {"verify", "export"} <= {name for name, _ in shown}
-    for name, rest in shown:
-        assert name in commands, name
-        assert set(re.findall(r"--[a-z-]+", rest)) <= commands[name], (name, rest)
+    assert {"verify", "export"} <= {line.split()[0] for line in shown}
+    for line in shown:
+        known = {option for param in find_command(line.split()).params for option in param.opts}
+        assert set(re.findall(r"--[a-z-]+", line)) <= known, line
 
 
 def test_the_example_deploys_only_what_was_verified(workflow):
