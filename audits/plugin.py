@@ -62,6 +62,12 @@ class Plugin(AuditSettings):
         """Delegate to the plug-in."""
         return self.load().run(model, examples, tools, seed=seed)
 
+    def package(self) -> str:
+        """Name and version of the installed distribution that offers the plug-in."""
+        found = {entry.dist for entry in entry_points(group=GROUP, name=self.use)}
+        known = sorted(f"{d.name} {d.version}" for d in found if d is not None)
+        return ", ".join(known)
+
     def load(self) -> Audit:
         """Import and configure the plug-in; its import errors are not hidden.
 

@@ -78,6 +78,7 @@ def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judg
     store = open_store(home.tracking_uri, home.root)
     chosen = choose([j.decision for j in judged], spec.policy, [j.evidence for j in judged])
     if chosen is None:
+        _say_of_the_champion(store, spec, judged)
         return judged
     best = judged[chosen]
     before = store.resolve(spec.registered, CHAMPION)
@@ -91,6 +92,17 @@ def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judg
         return judged
     done = replace(best, version=version, promoted=True)
     return tuple(done if j is best else j for j in judged)
+
+
+def _say_of_the_champion(store: Store, spec: RunSpec, judged: tuple[Judged, ...]) -> None:
+    """A champion that does not pass any more stays one: only people take it away."""
+    champion = store.resolve(spec.registered, CHAMPION)
+    for one in judged:
+        if champion and one.version.number == champion.number:
+            talk(
+                f"note: the champion {spec.registered}/{champion.number} does not pass policy "
+                f"{spec.policy.name} and stays champion; `assay rollback` goes back before it"
+            )
 
 
 def _champion(

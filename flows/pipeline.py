@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.checking import require_sound
 from flows.home import Home, find_home, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
@@ -32,6 +33,7 @@ def pipeline(run_file: str, changes: Sequence[str] = ()) -> dict[str, Any]:
     home = find_home()
     settle(home)
     spec = load_spec(Path(run_file), changes)
+    require_sound(spec, home)
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
     performer = Performer(home, ledger)
     made = make(spec, home, performer)

@@ -1,10 +1,13 @@
 """What a run file makes, in order: calls in, sealed artifacts out. Knows no orchestrator."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from audits.catalog import AnyAudit
 from audits.errors import SpecError
+from audits.plugin import Plugin
 from flows.home import Home
 from flows.spec import BASE, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
@@ -12,6 +15,7 @@ from tasks.audit import AuditRun
 from tasks.data import sources
 from tasks.evaluate import EvaluateSettings
 from tasks.job import Call
+from tasks.profile.measure import processor_name
 from tasks.stages import call
 from tasks.train import CheckpointSettings, TrainSettings
 
@@ -135,11 +139,19 @@ def _measure(
                 asked | trained,
                 root=home.artifacts,
                 label=f"{audit.title} of {name}",
+                sources=audit_sources(audit),
             )
         )
     if spec.profile.enabled:
         parts["profile"] = perform(
-            call("profile", spec.profile, {"model": model}, root=home.artifacts, label=name)
+            call(
+                "profile",
+                spec.profile,
+                {"model": model},
+                root=home.artifacts,
+                label=name,
+                sources=machine(),
+            )
         )
     return Candidate(name, model, parts, steps or (model,))
 
@@ -152,6 +164,16 @@ def task_sources(settings: EvaluateSettings) -> dict[str, str]:
     if not folder.is_dir():
         raise SpecError(f"evaluate.include_path: {folder} is no folder; give one of task files")
     return {"include_path": fingerprint(folder)}
+
+
+def audit_sources(audit: AnyAudit) -> dict[str, str]:
+    """The installed package behind a foreign audit; our own say their version themselves."""
+    return {"package": audit.package()} if isinstance(audit, Plugin) else {}
+
+
+def machine() -> dict[str, str]:
+    """What a profile holds for: artifacts may lie where several machines read them."""
+    return {"processor": processor_name(), "cores": str(os.cpu_count())}
 
 
 def find_candidate(made: Made, name: str) -> Candidate:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audits.errors import SpecError
+from audits.errors import EvidenceError, SpecError
 from flows.home import Home
 from flows.judging import Judged
 from flows.ledger import Entry, Ledger
@@ -40,7 +40,7 @@ class Publisher:
             found = None
         if found is None:
             wanted = self._call(candidate, {"parent": self._parent_run()})
-        return read_receipt(perform(wanted))["number"]
+        return str(read_receipt(perform(wanted))["number"])
 
     def _call(self, candidate: Candidate, context: Mapping[str, str]) -> Call:
         spec, made = self._spec, self._made
@@ -67,12 +67,20 @@ class Publisher:
         )
 
     def _is_registered(self, receipt: Artifact) -> bool:
+        """Whether the registry still holds what was published: weights and every part.
+
+        Another run over the same weights may have put other records in a part's place, and
+        a decision on those would not be one on this run.
+        """
         stored = read_receipt(receipt)
         try:
             version = self._store.version(stored["name"], stored["number"])
-        except SpecError:
+            held = self._store.records(version)
+            self._store.evidence(version.name, version.number)
+        except (SpecError, EvidenceError):
             return False
-        return version.weights == stored["weights"]
+        same = all(held.get(part) == digest for part, digest in stored["parts"].items())
+        return same and version.weights == str(stored["weights"])
 
     def _parent_run(self) -> str:
         if self._parent is None:

@@ -123,7 +123,9 @@ def _compare(named: str, old: Evidence, new: Evidence, seed: int | None) -> Answ
     before, after = old.measures(), new.measures()
     rows = []
     for name, was in sorted(before.items()):
-        if name.startswith("profile/"):
+        part = name.partition("/")[0]
+        # Not asked again: timing, and what another run file once measured of these weights.
+        if part == "profile" or part not in new.parts:
             continue
         rows.append({"measure": name, **_likeness(was, after.get(name))})
     same_weights = old.subject == new.subject

@@ -41,7 +41,9 @@ class RunSpec(Settings):
     """What the model is for; shown on the card of every version."""
     limits: str = ""
     """What it should not be used for, or cannot do; shown on the card of every version."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything that is drawn: data, training, evaluation, audits and profile, wherever
+    they give no seed of their own."""
     data: AnyData
     model: AnyModel
     variants: tuple[Variant, ...] = ()
@@ -92,7 +94,18 @@ def load_spec(path: Path, changes: Sequence[str] = ()) -> RunSpec:
     named = document.get("policy")
     if isinstance(named, str):
         document["policy"] = json.loads(load_policy(_beside(path, named)).model_dump_json())
-    return validate(RunSpec, document, str(path))
+    return _seeded(validate(RunSpec, document, str(path)))
+
+
+def _seeded(spec: RunSpec) -> RunSpec:
+    """The run file with its seed wherever a section has one and gives none."""
+    parts = {name: getattr(spec, name) for name in ("data", "model", "evaluate", "profile")}
+    changed = {
+        name: part.model_copy(update={"seed": spec.seed})
+        for name, part in parts.items()
+        if "seed" in type(part).model_fields and "seed" not in part.model_fields_set
+    }
+    return spec.model_copy(update=changed)
 
 
 def _beside(path: Path, named: str) -> Path:

@@ -28,14 +28,20 @@ def looks(
         current = now.get(part)
         if current is None:
             continue
-        seen = {
-            parts[part]
-            for decision, parts in before
-            if part in parts and not _passed(decision, rule.measure)
-        }
-        if count := len(seen - {current}):
+        if count := len(_failed_before(rule.measure, part, current, before)):
             found[rule.id] = count + 1
     return found
+
+
+def _failed_before(measure: str, part: str, current: str, before: Sequence[Judged]) -> set[str]:
+    """Records that were judged, and did not pass, before the current ones first were."""
+    seen: set[str] = set()
+    for decision, parts in before:
+        if parts.get(part) == current:
+            break
+        if part in parts and not _passed(decision, measure):
+            seen.add(parts[part])
+    return seen
 
 
 def _passed(decision: Decision, measure: str) -> bool:

@@ -61,12 +61,18 @@ class Vault:
         return folder
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The sealed artifact under this key, if it is there."""
+        """The sealed artifact under this key, if it is there.
+
+        Raises:
+            EvidenceError: its content was altered since it was sealed.
+        """
         facts = self._home(stage, key) / "artifact.json"
         if not facts.is_file():
             return None
         stored = Artifact.model_validate_json(facts.read_text("utf-8"))
-        return stored.model_copy(update={"path": str(facts.parent / "content")})
+        found = stored.model_copy(update={"path": str(facts.parent / "content")})
+        self.verify(found)
+        return found
 
     def facts(self, artifact: Artifact) -> dict[str, object]:
         """What the stage noted beside its content: seconds, energy, settings, versions."""
@@ -115,7 +121,10 @@ class Vault:
     def verify(self, artifact: Artifact) -> None:
         """Raise EvidenceError where the content no longer has its digest."""
         if fingerprint(artifact.folder) != artifact.digest:
-            raise EvidenceError(f"{artifact.folder}: content differs from its sealed digest")
+            raise EvidenceError(
+                f"{artifact.folder}: its content differs from its sealed digest; remove "
+                f"{artifact.folder.parent} and run again to make it anew"
+            )
 
     def _home(self, stage: str, key: str) -> Path:
         return self.root / "sealed" / stage / key[:32]

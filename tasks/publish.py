@@ -46,12 +46,13 @@ def publish(settings: PublishSettings, job: Job) -> None:
     spec.write_text(settings.spec, "utf-8")
     dataset = job.inputs["dataset"]
     store = open_store(settings.tracking_uri, Path(settings.store))
+    evidence = _evidence(settings, job)
     version = store.publish(
         Publication(
             name=settings.registered,
             title=settings.title,
             folder=job.inputs["model"].folder,
-            evidence=_evidence(settings, job),
+            evidence=evidence,
             loader="tasks.serving",
             requirements=REQUIREMENTS,
             params={"title": settings.title, **_params(job)},
@@ -70,6 +71,7 @@ def publish(settings: PublishSettings, job: Job) -> None:
         "number": version.number,
         "run": version.run,
         "weights": version.weights,
+        "parts": {n: d for n, d in store.records(version).items() if n in evidence.parts},
     }
     (job.out / "receipt.json").write_text(json.dumps(receipt, indent=1), "utf-8")
 
@@ -127,7 +129,11 @@ def _params(job: Job) -> dict[str, str]:
     )
 
 
-def read_receipt(artifact: Artifact) -> dict[str, str]:
-    """The version a publish stage made or found."""
-    found: dict[str, str] = json.loads((artifact.folder / "receipt.json").read_text("utf-8"))
+def read_receipt(artifact: Artifact) -> dict[str, Any]:
+    """The version a publish stage made or found.
+
+    Holds `name`, `number`, `run`, `weights`, and in `parts` the digest of the records of each
+    part that was published.
+    """
+    found: dict[str, Any] = json.loads((artifact.folder / "receipt.json").read_text("utf-8"))
     return found

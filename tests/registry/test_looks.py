@@ -34,6 +34,12 @@ def test_the_same_records_judged_again_are_no_look():
     assert looks(POLICY.rules, before, {"facts": "b"}) == {RULE.id: 2}
 
 
+def test_records_keep_the_look_they_were_when_others_were_judged_since():
+    before = [judged(OPEN, "a"), judged(OPEN, "b"), judged(OPEN, "c")]
+    assert looks(POLICY.rules, before, {"facts": "a"}) == {}
+    assert looks(POLICY.rules, before, {"facts": "b"}) == {RULE.id: 2}
+
+
 def test_a_judgement_that_passed_spends_nothing():
     assert looks(POLICY.rules, [judged(GOOD, "a")], {"facts": "b"}) == {}
 
