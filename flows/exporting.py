@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import EvidenceError, SpecError
-from flows.home import Home
+from flows.home import Home, open_registry
 from flows.reviewing import find_version
 from registry import hub_card
 from registry.card import Subject
 from registry.layout import DATA
-from registry.mlflow_store import open_store
 from registry.store import Store, Version
 from tasks.models.folder import identity_files, weights_digest
 
@@ -32,7 +31,7 @@ def export(named: str, out: Path, home: Home) -> Answer:
     place = out.expanduser().resolve()
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise SpecError(f"--out {out}: something is there already; give a new or empty folder")
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     version = find_version(store, named)
     where = f"{version.name}/{version.number}"
     readme = _readme(store, version)

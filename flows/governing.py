@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import SpecError
-from flows.home import Home
+from flows.home import Home, open_registry
 from flows.judging import case_of
 from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
-from registry.mlflow_store import open_store
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version
 
@@ -26,7 +25,7 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
         SpecError: it was never judged and no policy is given.
         GateRefused: the decision does not allow it, or another promotion came first.
     """
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     version = find_version(store, named)
     policy = load_policy(policy_file) if policy_file else _last_policy(store, version)
     champion = store.resolve(version.name, CHAMPION)
@@ -71,7 +70,7 @@ def _by_weights(store: Store, name: str, weights: str) -> Version | None:
 
 def approve(named: str, by: str, note: str, home: Home) -> Answer:
     """Put on record that a person says yes to exactly these weights."""
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     version = store.approve(find_version(store, named), by=by, note=note)
     document = {
         "name": version.name, "version": version.number, "weights": version.weights, "by": by,
@@ -86,7 +85,7 @@ def approve(named: str, by: str, note: str, home: Home) -> Answer:
 
 def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answer:
     """Make an earlier champion champion again; itself an entry of the history."""
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     before = store.resolve(name, CHAMPION)
     version = store.rollback(name, to=to, by=by, note=note)
     was = before.number if before else "none"
@@ -96,7 +95,7 @@ def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answe
 
 def history(name: str, home: Home) -> Answer:
     """Everything that was decided about a model, oldest first."""
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     chain = store.history(name)
     rows = [entry.model_dump(mode="json") for entry in chain.entries]
     lines = [f"{'#':>5}  {'when':<20} {'what':<10} {'version':<8} {'verdict':<13} who and why"]
@@ -119,7 +118,7 @@ def verify(named: str, key: Path | None, home: Home) -> Answer:
 
     if key is not None and not key.is_file():
         raise SpecError(f"--key {key}: there is no such file; give the public key (PEM)")
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     name, which = _which(named)
     found = check(
         store, name, which, key=key, today=datetime.now(UTC).date(), weigh=weights_digest
@@ -153,7 +152,7 @@ def backtest(file: Path, name: str, home: Home) -> Answer:
     the approvals and looks of then, on the day of then.
     """
     policy = load_policy(file)
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     rows = []
     for version in store.versions(name):
         judged = store.judgements(version)

@@ -5,12 +5,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audits.errors import SpecError
+
+if TYPE_CHECKING:
+    from registry.versions import VersionStore
 
 QUIET: Mapping[str, str] = {
     # No library of ours calls home unless asked to.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # What a person would otherwise read between our own lines.
@@ -37,6 +45,8 @@ class Home:
     root: Path
     data_roots: tuple[Path, ...]
     tracking_uri: str
+    signing_key: Path | None = None
+    """Private key that decisions and the history are signed with."""
 
     @property
     def artifacts(self) -> Path:
@@ -50,13 +60,35 @@ class Home:
 
 
 def find_home(environment: Mapping[str, str] = os.environ) -> Home:
-    """Read `ASSAY_HOME` (default `.assay` here), `ASSAY_DATA` and `MLFLOW_TRACKING_URI`."""
+    """Read where everything is from the environment.
+
+    `ASSAY_HOME` (default `.assay` here), `ASSAY_DATA`, `MLFLOW_TRACKING_URI` and
+    `ASSAY_SIGNING_KEY`.
+    """
     root = Path(environment.get("ASSAY_HOME", ".assay")).expanduser().resolve()
     named = [Path(p).expanduser().resolve() for p in _split(environment.get("ASSAY_DATA", ""))]
     default = f"sqlite:///{root / 'mlflow.db'}"
+    key = environment.get("ASSAY_SIGNING_KEY")
     return Home(
-        root, (*named, root / "data"), environment.get("MLFLOW_TRACKING_URI") or default
+        root,
+        (*named, root / "data"),
+        environment.get("MLFLOW_TRACKING_URI") or default,
+        Path(key).expanduser().resolve() if key else None,
     )
+
+
+def open_registry(home: Home) -> "VersionStore":
+    """The registry of an installation; it signs where a key is configured.
+
+    Raises:
+        SpecError: nothing answers at its address, or the key is not there.
+    """
+    from registry.mlflow_store import open_store
+
+    key = home.signing_key
+    if key is not None and not key.is_file():
+        raise SpecError(f"ASSAY_SIGNING_KEY: {key} is not there; name the private key (PEM)")
+    return open_store(home.tracking_uri, home.root, key=key)
 
 
 def settle(home: Home) -> None:
@@ -66,7 +98,13 @@ def settle(home: Home) -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    home.root.mkdir(parents=True, exist_ok=True)
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(
+            f"ASSAY_HOME: {home.root} cannot be made ({error.strerror}); name a folder that "
+            "may be written"
+        ) from error
     if "PREFECT_HOME" not in os.environ:
         os.environ["PREFECT_HOME"] = str(home.root / "prefect")
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home.artifacts / "results"))

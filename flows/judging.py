@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 
 from audits.errors import GateRefused
 from audits.evidence import Evidence
-from flows.home import Home, talk
+from flows.home import Home, open_registry, talk
 from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
 from registry.looks import looks
-from registry.mlflow_store import open_store
 from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version
 
@@ -30,7 +29,7 @@ def judge(
     spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
 ) -> tuple[Judged, ...]:
     """Decide on each candidate from the evidence that the registry holds."""
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     name = spec.registered
     evidence = {c.name: store.evidence(name, versions[c.name]) for c in made.candidates}
     champion = _champion(store, name, versions, evidence)
@@ -75,7 +74,7 @@ def case_of(
 
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
     """Make the passing candidate that the policy prefers champion; mark it promoted."""
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     chosen = choose([j.decision for j in judged], spec.policy, [j.evidence for j in judged])
     if chosen is None:
         _say_of_the_champion(store, spec, judged)

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import EvidenceError, SpecError
-from flows.home import Home
+from flows.home import Home, open_registry
 from flows.judging import Judged
 from flows.ledger import Entry, Ledger
 from flows.plan import Candidate, Made, Perform
 from flows.spec import RunSpec
 from registry.card import PROSE, escape
-from registry.mlflow_store import open_store
 from registry.store import Dataset
 from tasks.artifact import Artifact, Vault
 from tasks.job import Call
@@ -24,7 +23,7 @@ class Publisher:
 
     def __init__(self, spec: RunSpec, home: Home, made: Made, ledger: Ledger) -> None:
         self._spec, self._home, self._made, self._ledger = spec, home, made, ledger
-        self._store = open_store(home.tracking_uri, home.root)
+        self._store = open_registry(home)
         self._vault = Vault(home.artifacts)
         self._parent: str | None = None
 

@@ -9,14 +9,13 @@ from typing import Any
 from audits.errors import EvidenceError, SpecError
 from audits.evidence import Evidence, Measure
 from flows.checking import noise_file
-from flows.home import Home, talk
+from flows.home import Home, open_registry, talk
 from flows.judging import Judged
 from flows.ledger import Ledger
 from flows.outcome import report_run, save
 from flows.plan import find_candidate, make
 from flows.spec import BASE, RunSpec
 from registry.documents import validate
-from registry.mlflow_store import open_store
 from registry.store import Store, Version
 from tasks.job import Call
 from tasks.stages import perform
@@ -29,7 +28,7 @@ def report(named: str, out: Path, home: Home) -> Answer:
     """One self-contained HTML file about a version and the last decision on it."""
     from tasks.report import render
 
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     version = find_version(store, named)
     spec = stored_spec(store, version)
     decision = store.decision(version)
@@ -50,7 +49,7 @@ def reproduce(named: str, home: Home, seed: int | None = None) -> Answer:
     alone does to each measure. Either way the differences are put on record as the noise
     floor that `check` and `policy lint` hold margins against.
     """
-    store = open_store(home.tracking_uri, home.root)
+    store = open_registry(home)
     version = find_version(store, named)
     spec = stored_spec(store, version)
     if seed is not None:

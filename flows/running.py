@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.checking import foresee, require_sound
-from flows.home import Home, talk
+from flows.home import Home, open_registry, talk
 from flows.prefect_server import PrefectServer
 from flows.spec import load_spec
 
@@ -42,9 +42,8 @@ def _prefect(home: Home) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = server.url
     try:
         import flows.pipeline  # noqa: F401 - imported now, used below
-        from registry.mlflow_store import open_store
 
-        open_store(home.tracking_uri, home.root)
+        open_registry(home)
         server.wait()
         yield
     finally:

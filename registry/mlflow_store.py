@@ -34,6 +34,8 @@ NOISY = (
     "mlflow.pyfunc",
     "mlflow.utils.environment",
 )
+ANSWER_S = 10.0
+"""A server that does not say that it lives within so many seconds is none."""
 ENTRY = "assay:/history"
 """Source of the versions that are entries: a server accepts no relative one, nor a file's."""
 PAGE = 10_000
@@ -63,6 +65,7 @@ def open_store(
     if key is not None:
         signing.require()
     if uri.startswith(("http://", "https://")):
+        _require_answer(uri)
         return VersionStore(Mlflow(uri), None, key=key)
     if not uri.startswith("sqlite:///"):
         raise SpecError(
@@ -73,6 +76,8 @@ def open_store(
     root.mkdir(parents=True, exist_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):  # two openers must not both create the tables
+        if not database.exists():
+            _create(database)
         return VersionStore(Mlflow(f"sqlite:///{database}"), root, key=key)
 
 
@@ -182,8 +187,9 @@ class Mlflow:
         self._model(name)
         base = self._client.get_run(run).info.artifact_uri
         made = self._client.create_model_version(
-            name, f"{base}/{layout.MODEL}", run, tags=dict(tags), description=description
-        )
+            name, f"{base}/{layout.MODEL}", run, tags=dict(tags), description=description,
+            await_creation_for=None,
+        )  # fmt: skip
         return str(made.version)
 
     def describe(
@@ -261,7 +267,9 @@ class Mlflow:
         book = f"{name}{HISTORY}"
         self._model(book)
         made = _patiently(
-            lambda: self._client.create_model_version(book, ENTRY, description=text)
+            lambda: self._client.create_model_version(
+                book, ENTRY, description=text, await_creation_for=None
+            )
         )
         return int(made.version)
 
@@ -322,15 +330,61 @@ class Mlflow:
             )
 
 
+def _create(database: Path) -> None:
+    """Make the tables aside and move the file into place.
+
+    A killed opener leaves no half of them, which no later one could complete.
+    """
+    aside = database.with_name(f".{database.name}.new")
+    for left in aside.parent.glob(f"{aside.name}*"):
+        left.unlink()
+    Mlflow(f"sqlite:///{aside}")
+    aside.replace(database)
+
+
+def _require_answer(uri: str) -> None:
+    """Ask a server once; MLflow itself would ask for minutes.
+
+    Raises:
+        SpecError: nobody answers, or the address holds a password, which every receipt and
+            report would repeat.
+    """
+    from urllib.error import HTTPError
+    from urllib.parse import urlsplit
+    from urllib.request import urlopen
+
+    if "@" in urlsplit(uri).netloc:
+        raise SpecError(
+            "the registry's address holds a user or password; give them as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    try:
+        with urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S):
+            pass
+    except HTTPError:
+        return  # a refusal is an answer
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"{uri}: no registry answers there ({_first(error)}); start the server or mend "
+            "MLFLOW_TRACKING_URI"
+        ) from error
+
+
 def _connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise SpecError(f"{uri}: no registry can be opened there ({_first(error)})") from error
+    except SQLAlchemyError as error:
+        raise EvidenceError(
+            f"{uri}: not a registry, or a damaged one ({_first(error)}); restore the file from "
+            "a backup, or move it away to begin with an empty one"
+        ) from error
     return client
 
 

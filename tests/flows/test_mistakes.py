@@ -179,3 +179,18 @@ def test_debug_adds_the_traceback(here, first):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_llama(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def test_a_home_that_cannot_be_is_named(cli, tiny):
+    cli.home.parent.mkdir(exist_ok=True)
+    cli.home.write_text("a file")
+    said = cli("run", tiny)
+    assert (said.code, said.out) == (2, "")
+    one_sentence(said.err, "ASSAY_HOME", "cannot be made", "name a folder")
+
+
+def test_a_signing_key_that_is_not_there_is_named(here, monkeypatch, tmp_path):
+    monkeypatch.setenv("ASSAY_SIGNING_KEY", str(tmp_path / "gone.pem"))
+    code, _, err = here("history", "tiny")
+    assert code == 2
+    one_sentence(err, "ASSAY_SIGNING_KEY", "gone.pem", "name the private key")
