@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--skip-quickstart", action="store_true")
     options = parser.parse_args()
     report: dict[str, object] = {"machine": machine(), "check": check(options.repeats)}
+    report["decision"] = alone("tests.bench.decision")
+    report["history"] = alone("tests.bench.history")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))
@@ -39,6 +41,14 @@ def machine() -> dict[str, object]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_1min_before": round(os.getloadavg()[0], 2),
     }
+
+
+def alone(module: str) -> object:
+    """What a benchmark prints in a process of its own, whose memory is then its own too."""
+    said = subprocess.run(
+        [sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(said.stdout)
 
 
 def check(repeats: int) -> dict[str, object]:
