@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from audits.errors import EvidenceError, SpecError
+from audits.errors import EvidenceError, GateRefused, SpecError
 from registry import signing
 from registry.backend import Backend
 from registry.history import Chain, Entry, Kind, anchored, replay
@@ -102,6 +102,16 @@ class Guard:
             **rest,
         })  # fmt: skip
 
+    def move(
+        self, chain: Chain, kind: Kind, version: Version, judged: Entry, *, by: str, note: str
+    ) -> Entry:
+        """The next entry of a chain: a version becomes champion, resting on a judgement."""
+        return self.entry(
+            chain, kind, version, seal=judged.seal, policy=judged.policy,
+            verdict=judged.verdict, replaces=chain.champion or "", by=by, note=note,
+            waivers=judged.waivers,
+        )  # fmt: skip
+
     def append(self, name: str, write: Callable[[Chain], Entry | None]) -> Chain:
         """Extend the chain by what `write` makes of it; None: there is nothing to add.
 
@@ -135,14 +145,11 @@ class Guard:
             EvidenceError: the champion alias is neither where the history says nor where it
                 was before the last move.
         """
-        name = chain.model
-        said = misplaced(chain, self.pointed(name, CHAMPION))
-        if not said:
-            return
-        if interrupted(chain, self.pointed(name, CHAMPION)):
+        name, pointed = chain.model, self.pointed(chain.model, CHAMPION)
+        if interrupted(chain, pointed):
             self.follow(name, chain)
-        elif self.history(name).head == chain.head:
-            raise EvidenceError(said)
+        elif (said := misplaced(chain, pointed)) and self.history(name).head == chain.head:
+            raise EvidenceError(said)  # with another head, somebody moved it by the rules
 
     def follow(self, name: str, chain: Chain) -> None:
         """Point the aliases where the history says, until it has not moved meanwhile."""
@@ -176,6 +183,26 @@ class Guard:
     @staticmethod
     def _file(memory: Path, name: str) -> Path:
         return memory / f"{name}.head"
+
+
+def earlier(chain: Chain, to: str | None) -> str:
+    """Number of the version to go back to: the champion before, or one that once was.
+
+    Raises:
+        GateRefused: there is none, or it never was champion.
+    """
+    name, champion = chain.model, chain.champion
+    if champion is None:
+        raise GateRefused(f"{name}: there is no champion to roll back; promote one")
+    number = to or chain.before(champion)
+    if not number:
+        raise GateRefused(f"{name}/{champion}: no champion came before it; name one by --to")
+    if chain.last(number, "promotion") is None:
+        raise GateRefused(
+            f"{name}/{number}: it never was champion, so there is nothing to go back to; "
+            "promote it by a decision"
+        )
+    return number
 
 
 def misplaced(chain: Chain, pointed: str | None) -> str:

@@ -11,13 +11,14 @@ from filelock import FileLock
 
 from audits.errors import EvidenceError, GateRefused, SpecError
 from audits.evidence import Evidence
-from registry import bundle, card, layout, signing
+from registry import bundle, card, layout
 from registry import seal as sealing
 from registry.backend import Backend
+from registry.docket import Docket, Judged
 from registry.finding import APPROVAL, Approval, Case
 from registry.gate import Decision
-from registry.guard import Guard, utc_now
-from registry.history import GATE, Chain, Entry, Kind
+from registry.guard import Guard, earlier, utc_now
+from registry.history import GATE, Chain, Entry
 from registry.store import (
     CANDIDATE,
     Dataset,
@@ -47,9 +48,10 @@ class VersionStore:
         key: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._backend, self._root, self._key = backend, root, key
+        self._backend, self._root = backend, root
         memory = root / "heads" if root else None
         self._guard = Guard(backend, memory=memory, key=key, clock=clock)
+        self._docket = Docket(backend, self._guard, key=key)
         self._subjects: dict[str, card.Subject] = {}
         self._copies = tempfile.TemporaryDirectory(prefix="assay-")
 
@@ -205,7 +207,15 @@ class VersionStore:
                 "assay.verdict": str(decision.verdict),
             }
             text = card.render(self._subject(now), decision, limit=self._limit)
-            sealed = self._seal(now, decision, policy, marks, text, Path(tmp))
+            (Path(tmp) / layout.CARD).write_text(
+                card.render(self._subject(now), decision), "utf-8"
+            )
+            sealed = self._docket.write(
+                Path(tmp),
+                Judged(now, decision, policy, marks, text),
+                self._subject(now).evidence,
+                self._files(now),
+            )
             self._backend.upload(now.run, Path(tmp))
             self._backend.log(now.run, tags=marks)
             rest = {k: v for k, v in marks.items() if k != "assay.verdict"}
@@ -292,7 +302,7 @@ class VersionStore:
                 )
             if champion and champion.number == number:
                 return None
-            return self._move(chain, "promotion", now, judged, by, note)
+            return self._guard.move(chain, "promotion", now, judged, by=by, note=note)
 
         self._guard.follow(name, self._guard.append(name, write))
         return self.version(name, number)
@@ -303,14 +313,14 @@ class VersionStore:
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
-            target = self._earlier(chain, to)
+            target = self.version(name, earlier(chain, to))
             if target.number == chain.champion:
                 return None
             judged = chain.last(target.number, "decision")
             if judged is None:
                 raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
             self._require_sealed(target, judged)
-            return self._move(chain, "rollback", target, judged, by, note)
+            return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
 
         chain = self._guard.append(name, write)
         self._guard.follow(name, chain)
@@ -365,82 +375,6 @@ class VersionStore:
         """All files of a version's run; a fresh copy, for an old one may hold what is gone."""
         aside = Path(tempfile.mkdtemp(dir=self._copies.name))
         return self._backend.fetch(version.run, "", aside)
-
-    def _seal(
-        self,
-        version: Version,
-        decision: Decision,
-        policy: Mapping[str, object],
-        marks: Mapping[str, str],
-        text: str,
-        aside: Path,
-    ) -> str:
-        """Write a decision with its seal into an empty folder; returns the seal's digest."""
-        raw = layout.document(decision.as_json())
-        judged = layout.keep(aside, layout.DECISION, layout.DECISIONS, raw)
-        ruled = layout.keep(
-            aside, layout.POLICY, layout.POLICIES, layout.document(dict(policy))
-        )
-        subject = self._subject(version)
-        (aside / layout.CARD).write_text(card.render(subject, decision), "utf-8")
-        before = self._guard.chain(version.name).last(version.number, "decision")
-        facts, about = self._backend.facts(version.run), subject.evidence.about
-        files = sealing.files(self._files(version), before.seal if before else "")
-        made = sealing.Seal(
-            model=version.name, version=version.number, weights=version.weights,
-            evidence=version.evidence, decision=judged, policy=ruled,
-            parent=self._reference(version.name, decision.parent),
-            champion=self._reference(version.name, decision.champion),
-            spec=files.get("run/spec.json", ""),
-            data=str(about.get("data") or ""), tokenizer=str(about.get("tokenizer") or ""),
-            environment=sealing.environment(), code=sealing.code(),
-            files=files | sealing.digests(aside),
-            tags=sealing.sealed_tags({**version.tags, **marks}),
-            metrics=dict(facts.metrics), params=dict(facts.params),
-            description=sealing.digest(text.encode()),
-        )  # fmt: skip
-        digest = layout.keep(aside, layout.SEAL, layout.SEALS, made.text.encode())
-        if self._key:
-            signature = signing.sign(layout.SEAL, made.text, self._key)
-            for place in (layout.SIGNATURE, f"{layout.SEALS}/{digest[:12]}.sig"):
-                (aside / place).write_text(signature, "utf-8")
-        return digest
-
-    def _reference(self, name: str, weights: str) -> sealing.Reference:
-        found = next((v for v in self._backend.search(name, weights) if v.evidence), None)
-        if not weights or found is None:
-            return sealing.Reference(weights=weights)
-        return sealing.Reference(version=found.number, weights=weights, evidence=found.evidence)
-
-    def _move(
-        self, chain: Chain, kind: Kind, version: Version, judged: Entry, by: str, note: str
-    ) -> Entry:
-        return self._guard.entry(
-            chain, kind, version, seal=judged.seal, policy=judged.policy,
-            verdict=judged.verdict, replaces=chain.champion or "", by=by, note=note,
-            waivers=judged.waivers,
-        )  # fmt: skip
-
-    def _earlier(self, chain: Chain, to: str | None) -> Version:
-        """The version to go back to.
-
-        Raises:
-            GateRefused: there is none, or it never was champion.
-        """
-        name, champion = chain.model, chain.champion
-        if champion is None:
-            raise GateRefused(f"{name}: there is no champion to roll back; promote one")
-        number = to or chain.before(champion)
-        if not number:
-            raise GateRefused(
-                f"{name}/{champion}: no champion came before it; name one by --to"
-            )
-        if chain.last(number, "promotion") is None:
-            raise GateRefused(
-                f"{name}/{number}: it never was champion, so there is nothing to go back to; "
-                "promote it by a decision"
-            )
-        return self.version(name, number)
 
     def _require_sealed(self, version: Version, judged: Entry) -> None:
         """Refuse a version that is not what was judged.

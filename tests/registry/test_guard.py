@@ -206,6 +206,22 @@ def test_a_slow_writer_of_aliases_ends_at_the_last_promotion(store, versions, ju
     assert store.resolve("toy", "champion").number == "2"
 
 
+def test_an_alias_seen_just_before_another_process_pointed_it_is_no_hand(
+    store, versions, judge, promote
+):
+    decision = judge(store, versions[1])
+    promote(versions[0])
+    alias, calls = store._backend.alias, []
+
+    def stale(name, which):
+        calls.append(which)
+        return None if len(calls) == 1 else alias(name, which)
+
+    store._backend.alias = stale
+    with pytest.raises(GateRefused, match="the champion is version 1 and no longer none"):
+        store.promote(versions[1], decision, expected_champion=None)
+
+
 def test_an_approval_is_of_one_version_only(store, versions):
     held = store.approve(versions[0], by="ann", note="read the report")
     assert held.tags["assay.approval.ann"] == f"{WEIGHTS[0]} read the report"
