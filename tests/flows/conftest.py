@@ -96,7 +96,11 @@ class Cli:
         )
 
     def versions(self):
-        return self.rows("select name, version from model_versions order by name, version")
+        """Names and numbers; the entries of histories are versions too, and left out."""
+        return self.rows(
+            "select name, version from model_versions where name not like '%.history' "
+            "order by name, version"
+        )
 
 
 @dataclass(frozen=True)
