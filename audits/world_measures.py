@@ -65,9 +65,13 @@ def _recall() -> list[Declared]:
         for form in ("seen", "held")
         for name in BINS
     ]
+    return [*found, *_known()]
+
+
+def _known() -> list[Declared]:
     reversed_only = {"scope": "reversed_test", "stratum": "K"}
+    often = {"stratum": "K", "often": "yes"}
     return [
-        *found,
         _share(
             "accuracy/raw",
             "correct",

@@ -4,18 +4,14 @@ import pandas as pd
 import pytest
 
 from audits.errors import SpecError
+from audits.testing import FakeModel
 from registry.store import Publication
 from registry.testing import evidence, facts
 from tasks.serving import TextModel
 
 
-class Echo:
+class Echo(FakeModel):
     """A model that says what it was asked for."""
-
-    digest = "echo"
-
-    def score(self, requests, *, per_token=False):
-        raise NotImplementedError
 
     def generate(self, prompts, *, max_new_tokens, seed, temperature=0.0, n=1, stop=()):
         return [[f"{p}|{max_new_tokens}|{temperature:g}|{seed}"] * n for p in prompts]
