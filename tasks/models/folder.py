@@ -6,6 +6,7 @@ except to hash them.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _TOKENIZERS = (
     ("vocab.json", "merges.txt"),
     ("vocab.txt",),
 )
+_CAUSAL = ("ForCausalLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
+"""What the names of classes with a language head hold; the first is what people should see."""
 _IDENTITY = (
     "*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -42,13 +45,25 @@ def check_folder(path: Path) -> None:
             f"{path / 'config.json'}: has no 'model_type', so it does not describe a model; "
             "save the model with transformers' save_pretrained"
         )
-    for shard in _shards(path):
-        _check_shard(shard)
-    if not any(all((path / name).is_file() for name in names) for names in _TOKENIZERS):
-        raise SpecError(
-            f"{path}: has weights but no tokenizer (tokenizer.json or tokenizer.model); "
-            "save the tokenizer into the same folder"
-        )
+    _require_causal_head(path / "config.json", config)
+    for shard, listed in _shards(path).items():
+        _check_shard(shard, listed)
+    tokenizer_file(path)
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The file that holds a folder's tokenizer, or its vocabulary.
+
+    Raises:
+        SpecError: there is none.
+    """
+    for names in _TOKENIZERS:
+        if all((path / name).is_file() for name in names):
+            return path / names[0]
+    raise SpecError(
+        f"{path}: has weights but no tokenizer (tokenizer.json or tokenizer.model); "
+        "save the tokenizer into the same folder"
+    )
 
 
 def check_reference(ref: str, revision: str | None = None) -> None:
@@ -106,14 +121,29 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _shards(path: Path) -> list[Path]:
-    index = path / "model.safetensors.index.json"
+def _require_causal_head(file: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a model saved without a language head: transformers would draw a random one."""
+    named = config.get("architectures")
+    classes = [str(name) for name in named] if isinstance(named, list) else []
+    if classes and not any(head in name for name in classes for head in _CAUSAL):
+        raise SpecError(
+            f"{file}: architectures is {', '.join(classes)}, which has no causal language "
+            f"head; give a model saved with its {_CAUSAL[0]} class"
+        )
+
+
+def _shards(path: Path) -> dict[Path, frozenset[str]]:
+    """The files of weights that transformers will read, with the tensors promised for each."""
+    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if single.is_file():
+        return {single: frozenset()}
     if index.is_file():
-        listed = _json(index, path).get("weight_map", {})
-        return [path / name for name in sorted(set(map(str, listed.values())))]
-    found = sorted(path.glob("model*.safetensors"))
-    if found:
-        return found
+        return _indexed(path, index)
+    if any(path.glob("model*.safetensors")):
+        raise SpecError(
+            f"{path}: has shards of weights but no {index.name} that lists them; copy the "
+            "whole model"
+        )
     for pattern in _PICKLED:
         for file in sorted(path.glob(pattern)):
             raise SpecError(
@@ -125,8 +155,32 @@ def _shards(path: Path) -> list[Path]:
     )
 
 
-def _check_shard(shard: Path) -> None:
-    """Compare the sizes a safetensors header states with the bytes that are there."""
+def _indexed(path: Path, index: Path) -> dict[Path, frozenset[str]]:
+    """Shards of an index; all must lie in the model's own folder."""
+    content = _json(index, path)
+    listed = content.get("weight_map")
+    if not isinstance(listed, dict) or not listed or "metadata" not in content:
+        raise SpecError(
+            f"{index}: is no index of weights (weight_map and metadata) as save_pretrained "
+            "writes it; copy the whole model"
+        )
+    found: dict[Path, set[str]] = {}
+    for tensor, name in sorted(listed.items()):
+        if not (isinstance(name, str) and _is_shard(name)):
+            raise SpecError(
+                f"{index}: {tensor} is said to be in {name!r}, which is no file of this "
+                "folder; copy the whole model into one folder"
+            )
+        found.setdefault(path / name, set()).add(tensor)
+    return {shard: frozenset(tensors) for shard, tensors in found.items()}
+
+
+def _is_shard(name: str) -> bool:
+    return Path(name).name == name and name.endswith(".safetensors")
+
+
+def _check_shard(shard: Path, promised: frozenset[str]) -> None:
+    """Compare what a safetensors header states with the bytes and the index that are there."""
     if not shard.is_file():
         raise SpecError(f"{shard}: is listed in the index but missing; copy the whole model")
     size = shard.stat().st_size
@@ -140,6 +194,13 @@ def _check_shard(shard: Path) -> None:
         raise SpecError(f"{shard}: is not a safetensors file; copy it again") from error
     if 8 + length + max(ends, default=0) != size:
         raise SpecError(f"{shard}: is cut short or has been altered; copy it again")
+    if not ends:
+        raise SpecError(f"{shard}: holds no weights; copy it again")
+    if lacking := sorted(promised - header.keys()):
+        raise SpecError(
+            f"{shard}: lacks {lacking[0]}, which the index says it holds (and "
+            f"{len(lacking) - 1} more); copy the whole model again"
+        )
 
 
 def _json(file: Path, folder: Path) -> dict[str, Any]:

@@ -1,16 +1,22 @@
 """From a folder or a hub id to a model that can be asked."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from audits.errors import SpecError
-from tasks.models.folder import check_folder, is_folder, weights_digest
+from audits.errors import AssayError, SpecError
+from registry.looking import plural
+from tasks.models.folder import check_folder, is_folder, tokenizer_file, weights_digest
 from tasks.models.hub import fetch
 
 if TYPE_CHECKING:
     from tasks.models.torch_model import TorchModel
 
 Dtype = Literal["float32", "bfloat16"]
+SHOWN = 3
+"""Tensors that a refusal names."""
+CORRECT = "correct it, or copy the whole model again"
 
 
 def load(
@@ -38,14 +44,13 @@ def load(
         raise SpecError(f"dtype {dtype!r} is not supported; choose float32 or bfloat16")
     import torch
 
-    from tasks.models.quiet import patient_bars
     from tasks.models.torch_model import TorchModel
 
     folder = locate(ref)
-    hf, tokenizer = _load_parts(folder, getattr(torch, dtype))
-    # packed layers get their weights when the whole network is first called, not its parts
-    with torch.no_grad(), patient_bars():
-        hf(torch.zeros((1, 1), dtype=torch.long))
+    config = _config(folder)
+    tokenizer = _tokenizer(folder)
+    hf = _network(folder, config, getattr(torch, dtype))
+    _require_room(folder, tokenizer, hf)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return TorchModel(
         hf.to(where).eval(), tokenizer, digest=weights_digest(folder), add_bos=add_bos
@@ -64,25 +69,126 @@ def locate(ref: str | Path) -> Path:
     return ref
 
 
-def _load_parts(folder: Path, dtype: Any) -> tuple[Any, Any]:  # noqa: ANN401 - torch dtype, untyped
-    """The network and its tokenizer; foreign errors become one sentence."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    from tasks.models.quiet import quiet
+
+    file = folder / "config.json"
+    with quiet(), _said(file, "no model can be configured by it", CORRECT):
+        found = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    if type(found) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise SpecError(
+            f"{file}: model_type {found.model_type!r} is no causal language model that "
+            "transformers knows; give another model"
+        )
+    return found
+
+
+def _network(folder: Path, config: Any, dtype: Any) -> Any:  # noqa: ANN401 - untyped library objects
+    """The network, with every weight from the folder.
+
+    Raises:
+        SpecError: configuration and weights make no causal language model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
 
     from tasks.models.quiet import patient_bars, quiet
 
-    try:
-        with quiet(), patient_bars():
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-            hf = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False,
-                local_files_only=True,
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        first = str(error).strip().partition("\n")[0]
+    file = folder / "config.json"
+    with (
+        quiet(),
+        patient_bars(),
+        _said(file, "no causal language model can be made of it", CORRECT),
+    ):
+        hf, report = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    _require_whole(folder, report)
+    with (
+        quiet(),
+        patient_bars(),
+        torch.no_grad(),
+        _said(file, "the network it describes cannot be run", CORRECT),
+    ):
+        # packed layers get their weights when the whole network is first called, not its parts
+        first, other = hf(torch.tensor([[0, 0], [0, 1]])).logits[:, 0].float()
+    _require_causal(file, first, other, 1e-3 if dtype == torch.float32 else 5e-2)
+    return hf
+
+
+def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
+    from transformers import AutoTokenizer
+
+    from tasks.models.quiet import quiet
+
+    remedy = "copy it again from where the model came from"
+    with (
+        quiet(),
+        _said(tokenizer_file(folder), "is no tokenizer that transformers can load", remedy),
+    ):
+        return AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+
+
+def _require_room(folder: Path, tokenizer: Any, hf: Any) -> None:  # noqa: ANN401 - untyped library objects
+    """Refuse a tokenizer whose tokens the network has no rows for."""
+    rows = hf.get_input_embeddings().weight.shape[0]
+    if tokenizer.vocab_size > rows:
         raise SpecError(
-            f"{folder}: transformers cannot load it as a causal language model ({first}); "
-            "check that config, weights and tokenizer belong together"
-        ) from error
-    return hf, tokenizer
+            f"{tokenizer_file(folder)}: has {tokenizer.vocab_size} tokens where the network "
+            f"knows {rows}; give the tokenizer that the model was trained with"
+        )
+
+
+@contextmanager
+def _said(file: Path, what: str, remedy: str) -> Iterator[None]:
+    """Say what a library could not make of a file in one sentence.
+
+    A broken configuration ends in whatever its arithmetic raises (a division by zero, an
+    index, a validation of another package), so every error here is the file's.
+    """
+    try:
+        yield
+    except (AssayError, MemoryError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split()) or "no reason given"
+        kind = type(error).__name__
+        raise SpecError(f"{file}: {what} ({kind}: {words:.200}); {remedy}") from error
+
+
+def _require_whole(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse weights that do not fit the configuration; transformers would draw new ones."""
+    odd = {
+        "missing": sorted(map(str, report["missing_keys"])),
+        "of another shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
+        "unexpected": sorted(map(str, report["unexpected_keys"])),
+    }
+    said = " and ".join(_counted(names, what) for what, names in odd.items() if names)
+    if said:
+        raise SpecError(
+            f"{folder}: config.json and the weights are not of one model: {said}; copy the "
+            "whole model again, config.json with its weights"
+        )
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    more = ", …" if len(names) > SHOWN else ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{plural(len(names), 'tensor')} {verb} {what} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _require_causal(file: Path, first: Any, other: Any, tolerance: float) -> None:  # noqa: ANN401 - tensors
+    """Refuse a network whose word on a position changes with what comes after it."""
+    moved = float((first - other).abs().max())
+    if moved > tolerance * max(1.0, float(first.abs().max())):
+        raise SpecError(
+            f"{file}: describes no causal language model: what it says of a word depends on "
+            "the word after; give a decoder, saved with its ForCausalLM class"
+        )

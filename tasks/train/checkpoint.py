@@ -13,12 +13,16 @@ from tasks.train.settings import CheckpointSettings
 def import_model(settings: CheckpointSettings, job: Job) -> None:
     """Copy a model's files into `job.out`; the original is not touched.
 
+    It is loaded once before, so that what cannot be loaded is named where it lies.
+
     Raises:
-        SpecError: The path is no model of safetensors weights, or it is a hub id that
-            cannot be had here.
+        SpecError: The path is no model of safetensors weights that can be loaded, or it is
+            a hub id that cannot be had here.
     """
+    from tasks.models.load import load
+
     folder = _find(settings)
-    check_folder(folder)
+    load(folder, device="cpu")
     copied = 0
     for file in sorted({f for pattern in FILES for f in folder.glob(pattern)}):
         if file.is_file():

@@ -68,7 +68,7 @@ def test_weights_that_are_no_safetensors_are_refused(copy):
 
 def test_a_missing_shard_is_refused(copy):
     (copy / "model.safetensors").unlink()
-    index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     refused(copy, "listed in the index but missing")
 

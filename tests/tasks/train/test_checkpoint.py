@@ -40,6 +40,19 @@ def test_pickled_weights_are_refused(job, tmp_path):
     assert not list(job.out.iterdir())
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "config.json"])
+def test_a_model_that_cannot_be_loaded_is_named_where_it_lies_and_not_copied(
+    job, tmp_path, file
+):
+    folder = tiny_llama(tmp_path / "model")
+    content = {"config.json": '{"model_type": "llama", "hidden_size": "abc"}'}
+    (folder / file).write_text(content.get(file, "{}"), "utf-8")
+    with pytest.raises(SpecError) as caught:
+        import_model(CheckpointSettings(path=str(folder)), job)
+    assert str(folder / file) in str(caught.value)
+    assert not list(job.out.iterdir())
+
+
 def test_a_folder_that_is_no_model_is_refused(job, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
