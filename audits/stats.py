@@ -25,6 +25,9 @@ from audits.sample import Selection, borrow, complete, numbers, select, sums
 if TYPE_CHECKING:
     import pandas as pd
 
+EXACT = "clopper-pearson"
+"""How the methods of rates are called."""
+
 __all__ = [
     "clopper_pearson",
     "cluster_se",
@@ -111,6 +114,14 @@ def needs_n(
             trials = math.log(alpha) / math.log1p(-gap)
             needed = max(needed, trials * estimate.n / estimate.clusters)
         return math.ceil(needed)
+    if estimate.method.startswith(EXACT):
+        # Of a rate the limit's own power is known; how far clusters dilute it is, too.
+        from audits.power import needed_absolute
+
+        enough = needed_absolute(estimate.value, bound, better, alpha, power)
+        trials = estimate.value * (1 - estimate.value) / estimate.se**2
+        if enough is not None:
+            return math.ceil(enough * max(1.0, estimate.n / trials))
     quantiles = normal_quantile(1 - 2 * alpha) + normal_quantile(2 * power - 1)
     return math.ceil(estimate.n * (quantiles * estimate.se / gap) ** 2)
 

@@ -18,10 +18,16 @@ class Facts:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    artifacts: str = ""
+    """Where its artifacts lie, as the registry writes it."""
 
 
 class Backend(Protocol):
     """Runs with artifacts, numbered versions with tags, aliases, and numbered entries."""
+
+    def loads(self, name: str, number: str) -> tuple[str, ...]:
+        """From where whoever loads a version gets its files: one place, if all is well."""
+        ...
 
     def experiment(self, name: str, place: str | None) -> str:
         """The id of an experiment, made on first use with its artifacts at `place`."""

@@ -152,6 +152,37 @@ def replay(model: str, records: Sequence[tuple[int, str]]) -> Chain:
     return Chain(model, tuple(entries), tuple(numbers), tuple(lost))
 
 
+def unruly(chain: Chain) -> list[str]:
+    """Moves of the champion that the rules do not allow, whoever wrote them.
+
+    A promotion rests on the last judgement of its version, which passed; a rollback goes to
+    a version that was champion; both name the champion they replace.
+    """
+    wrong: list[str] = []
+    champion, were, judged = "", set[str](), dict[str, Entry]()
+    for seq, entry in enumerate(chain.entries, 1):
+        where = f"{_name(chain.model, seq)}: a {entry.kind} of version {entry.version}"
+        if entry.kind == "decision":
+            judged[entry.version] = entry
+        if entry.kind not in MOVES:
+            continue
+        if entry.replaces != champion:
+            wrong.append(
+                f"{where} replaces {entry.replaces or 'none'} where {champion or 'none'} was "
+                "champion; it is forged"
+            )
+        last = judged.get(entry.version)
+        if entry.kind == "promotion" and (
+            last is None or last.verdict != "pass" or last.seal != entry.seal
+        ):
+            wrong.append(f"{where} rests on no judgement that passed; it is forged")
+        if entry.kind == "rollback" and entry.version not in were:
+            wrong.append(f"{where}, which never was champion; it is forged")
+        champion = entry.version
+        were.add(champion)
+    return wrong
+
+
 def anchored(chain: Chain, anchors: Mapping[str, str]) -> list[str]:
     """What is wrong with a chain beside remembered heads: one sentence per anchor."""
     return [

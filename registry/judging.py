@@ -32,9 +32,9 @@ class Required(Settings):
 
     measure: Annotated[str, Field(pattern=r"^[^/\s]+/\S+$")]
     """Full name, `part/measure/stratum`."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(ge=1e-6, le=0.2)] = 0.05
     """One-sided chance of passing a model that misses the bound."""
-    max_looks: Annotated[int, Field(ge=1)] = 1
+    max_looks: Annotated[int, Field(ge=1, le=100)] = 1
     """How often fresh records of the same weights may be judged until the rule passes: each
     look spends alpha / max_looks, for looking again until it passes is how chance passes."""
     min_n: Annotated[int, Field(ge=1)] = 30

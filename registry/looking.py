@@ -180,12 +180,14 @@ def likeness(new: Sight, old: Sight) -> None:
 
 
 def in_groups(by: str, *sights: Sight) -> dict[str, set[str]]:
-    """Examples of each group; one whose group nobody knows belongs to every group.
+    """Examples of each group; a lost one whose group nobody knows belongs to every group.
 
-    The group is the example's, so a record lost on one side is placed by the other's.
+    The group is the example's, so a record lost on one side is placed by the other's, and a
+    group that is lost as a whole is still one.
 
     Raises:
-        Unsettled: records have no such column, or all are in one group.
+        Unsettled: records have no such column, an answered example is in no group, or all
+            are in one.
     """
     group: dict[str, str] = {}
     for seen in sights:
@@ -194,7 +196,12 @@ def in_groups(by: str, *sights: Sight) -> dict[str, set[str]]:
         named = seen.frame[seen.frame[by].notna() & (seen.frame[by].astype(str) != "")]
         group |= dict(zip(named["example"], named[by].astype(str), strict=True))
     valid = {e for s in sights for e in s.frame.loc[s.frame["why"] == "", "example"]}
-    names = sorted({g for e, g in group.items() if e in valid})
+    names = sorted(set(group.values()))
+    if homeless := valid - set(group):
+        raise Unsettled(
+            f"{sights[0].name}: {plural(len(homeless), 'answered example')} in no {by}, the "
+            f"first {min(homeless)!r}"
+        )
     if len(names) < 2:
         raise Unsettled(f"{sights[0].name}: {plural(len(names), 'group')} in {by}, not several")
     lost = {e for s in sights for e in s.frame["example"] if e not in group and e not in valid}

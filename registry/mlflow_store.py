@@ -152,10 +152,19 @@ class Mlflow:
         from mlflow.exceptions import MlflowException
 
         try:
-            data = self._client.get_run(run).data
+            held = self._client.get_run(run)
         except MlflowException as error:
             raise EvidenceError(f"run {run}: it is not there ({_first(error)})") from error
-        return Facts(dict(data.metrics), dict(data.params))
+        return Facts(
+            dict(held.data.metrics), dict(held.data.params), str(held.info.artifact_uri)
+        )
+
+    def loads(self, name: str, number: str) -> tuple[str, ...]:
+        """From where whoever loads a version gets its files; `READY` is left out."""
+        held = self._client.get_model_version(name, number)
+        places = {held.source, self._client.get_model_version_download_uri(name, number)}
+        state = () if held.status == "READY" else (f"status {held.status}",)
+        return (*sorted(str(place) for place in places), *state)
 
     def upload(self, run: str, folder: Path, place: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts, below `place`."""

@@ -104,6 +104,8 @@ class Snapshot:
     """Its run's artifacts, in place or copied from a server."""
     metrics: Mapping[str, float]
     params: Mapping[str, str]
+    astray: tuple[str, ...] = ()
+    """Places other than its own run's from which it would be loaded."""
 
 
 class Store(Protocol):

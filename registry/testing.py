@@ -87,7 +87,14 @@ class Memory:
     def facts(self, run: str) -> Facts:
         """What a run has logged."""
         held = self.runs[run]
-        return Facts(dict(held.metrics), {k: str(v) for k, v in held.params.items()})
+        return Facts(
+            dict(held.metrics), {k: str(v) for k, v in held.params.items()}, f"memory:/{run}"
+        )
+
+    def loads(self, name: str, number: str) -> tuple[str, ...]:
+        """Where the files of a version's run lie."""
+        found = self.version(name, number)
+        return (f"memory:/{found.run if found else ''}/{layout.MODEL}",)
 
     def upload(self, run: str, folder: Path, place: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts, below `place`."""

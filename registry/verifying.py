@@ -12,9 +12,10 @@ from audits.evidence import Evidence
 from registry import bundle, layout, signing
 from registry import seal as sealing
 from registry.documents import validate
+from registry.finding import Case, Verdict
 from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
-from registry.history import Chain, Entry, anchored
+from registry.history import Chain, Entry, anchored, unruly
 from registry.policy import Policy
 from registry.rules import Approved
 from registry.seal import Seal
@@ -107,7 +108,7 @@ def _history(store: Store, name: str) -> tuple[list[Check], Chain | None]:
     except EvidenceError as error:
         return [Check("history", False, str(error))], None
     said = f"{len(chain.entries)} entries follow one another, {len(held)} anchors hold"
-    return _each("history", anchored(chain, held), said), chain
+    return _each("history", anchored(chain, held) + unruly(chain), said), chain
 
 
 def _number(store: Store, name: str, which: str, chain: Chain | None) -> str:
@@ -184,6 +185,11 @@ def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
     ]
     if not now.version.verdict:
         wrong.append(f"{where}: evidence was added since it was judged; judge it again")
+    wrong += [
+        f"{where}: it would be loaded from {place}, which is not its run's model; register "
+        "it again"
+        for place in now.astray
+    ]
     wrong += sealing.differences(seal, now)
     said = f"{len(seal.files)} files, {len(seal.tags)} tags, {len(seal.metrics)} metrics"
     return _each("seal", wrong, f"{said} and the card are as sealed")
@@ -282,9 +288,25 @@ def _promotion(
         said = f"{where}: it was promoted by a decision that does not allow it; judge it again"
         return [Check("promotion", False, said)]
     wrong = _lapsed(by, where, today) + _withdrawn(version, by, where)
+    wrong += _against_another(chain, promoted, judgements, where)
     last = list(judgements.held.values())[-1].decision
     note = f"; judged since: {last.sentence}" if last is not by.decision else ""
     return _each("promotion", wrong, f"by {promoted.by}: {by.decision.sentence}{note}")
+
+
+def _against_another(
+    chain: Chain, promoted: Entry, judgements: _Judgements, where: str
+) -> list[str]:
+    """A promotion replaces the champion its decision was made against, and no other."""
+    made = [j for j in judgements.held.values() if j.entry.seal == promoted.seal]
+    before = chain.last(promoted.replaces, "decision") if promoted.replaces else None
+    weights = before.weights if before else ""
+    if not made or made[0].decision.champion in (weights, made[0].decision.subject):
+        return []
+    return [
+        f"{where}: it was judged beside champion {made[0].decision.champion[:12] or 'none'} "
+        f"and replaced {weights[:12] or 'none'}; judge it again"
+    ]
 
 
 def _resting_on(promoted: Entry, judgements: _Judgements) -> Judgement | None:
@@ -311,16 +333,18 @@ def _lapsed(by: Judgement, where: str, today: date) -> list[str]:
 
 def _withdrawn(version: Version, by: Judgement, where: str) -> list[str]:
     policy = validate(Policy, dict(by.policy), f"{where} {layout.POLICY}")
+    stand = approvals_in(version.tags)
+    now = Case(Evidence.gather(by.decision.subject, ()), approvals=stand)
     weights = by.decision.subject
-    stand = {a.by for a in approvals_in(version.tags) if a.covers(weights)}
-    needed = [a for a in by.decision.approvals if a.covers(weights)]
-    if not any(isinstance(rule, Approved) and rule.hard for rule in policy.rules):
-        return []
+    gone = {a.by for a in by.decision.approvals if a.covers(weights)}
+    gone -= {a.by for a in stand if a.covers(weights)}
+    who = ", ".join(sorted(gone)) or "somebody"
     return [
-        f"{where}: the approval of {a.by}, on which it rests, no longer stands for these "
-        f"weights; ask for it again: `assay approve {where} --by {a.by}`"
-        for a in needed
-        if a.by not in stand
+        f"{where}: the approval of {who}, on which it rests, no longer stands for these "
+        f"weights ({rule.id}); ask for it again: `assay approve {where} --by {who}`"
+        for rule in policy.rules
+        if isinstance(rule, Approved) and rule.hard and not policy.waiver(rule.id)
+        if rule.check(now).verdict is not Verdict.PASS
     ]
 
 

@@ -320,6 +320,10 @@ class VersionStore:
             if judged is None:
                 raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
             self._require_sealed(target, judged)
+            last = self.decision(target)
+            if last is None or not last.promote:
+                said = last.sentence if last else "it is to be judged again"
+                raise GateRefused(f"{name}/{target.number}: not rolled back to; {said}")
             return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
 
         chain = self._guard.append(name, write)
@@ -369,7 +373,9 @@ class VersionStore:
         if found is None:
             return None
         facts = self._backend.facts(found.run)
-        return Snapshot(found, self._files(found), facts.metrics, facts.params)
+        own = f"{facts.artifacts.rstrip('/')}/{layout.MODEL}"
+        astray = tuple(p for p in self._backend.loads(found.name, found.number) if p != own)
+        return Snapshot(found, self._files(found), facts.metrics, facts.params, astray)
 
     def _files(self, version: Version) -> Path:
         """All files of a version's run; a fresh copy, for an old one may hold what is gone."""

@@ -79,7 +79,9 @@ def sentence(
     known = {
         Verdict.PASS: f"at worst {spell(worst)} {sure}",
         Verdict.FAIL: f"at best {spell(best)} {sure}",
-        Verdict.INCONCLUSIVE: f"from {spell(worst)} to {spell(best)} {sure} on either side",
+        Verdict.INCONCLUSIVE: (
+            f"from {spell(limits.low)} to {spell(limits.high)} {sure} on either side"
+        ),
     }
     return f"{value}, {known[verdict]}; {wording.demand}"
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from audits.errors import MeasureError
 from audits.estimand import Auroc, CalibrationError, Declared, Exact, Ratio, Spread
 from audits.evidence import records_frame
-from audits.intervals import tango
+from audits.intervals import clopper_pearson, tango
 from audits.resample import bin_of, calibration_error
 from audits.stats import difference, estimate, needs_n
 
@@ -331,8 +332,11 @@ def test_intervals_cover_as_often_as_they_say():
 def test_needed_numbers_by_hand():
     frame = table(100, x=[1.0] * 10 + [0.0] * 90)
     found = estimate(declare(RATE), frame, level=0.9)
-    # (1.645 + 0.842)^2 * .1 * .9 / .05^2 = 222.6
-    assert needs_n(found, 0.15, alpha=0.05, power=0.8, better="lower") == 223
+    # summed over the binomial; (1.645 + 0.842)^2 * .1 * .9 / .05^2 would say 223
+    enough = needs_n(found, 0.15, alpha=0.05, power=0.8, better="lower")
+    assert enough == 305
+    most = max(k for k in range(100) if clopper_pearson(k, enough, 0.9)[1] <= 0.15)
+    assert stats.binom.cdf(most, enough, 0.1) >= 0.8
     assert needs_n(found, 0.05, alpha=0.05, power=0.8, better="lower") is None
     none = estimate(declare(RATE), table(20, x=[0.0] * 20), level=0.9)
     # ln(.05) / ln(1 - .01) = 298.07

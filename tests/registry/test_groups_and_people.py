@@ -1,5 +1,6 @@
 """Rules about groups, likeness, controls and people; waivers; looks; many rules at once."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -79,6 +80,22 @@ def test_a_lost_record_counts_against_every_group_it_may_belong_to():
     assert found.verdict is not PASS
     whole = evidence("new", grouped(a=rights(400, 0), b=rights(400, 0)))
     assert floor(0.992, by="group").check(Case(whole)).verdict is PASS
+
+
+def test_a_group_that_is_lost_as_a_whole_lets_nothing_pass():
+    part = grouped(a=rights(300, 0), b=rights(300, 0), c=rights(300, 0))
+    rule = floor(0.5, by="group")
+    assert rule.check(Case(evidence("new", part))).verdict is PASS
+    of_c = part.records["group"] == "c"
+    silent = part.records.assign(why=part.records["why"].where(~of_c, "no answer"))
+    homeless = part.records.assign(group=part.records["group"].where(~of_c, ""))
+    for records, said in (
+        (silent, "group c: 0 valid examples"),
+        (homeless, "300 answered examples in no"),
+    ):
+        found = rule.check(Case(evidence("new", replace(part, records=records))))
+        assert found.verdict is INCONCLUSIVE
+        assert said in found.because
 
 
 @pytest.mark.parametrize("column", ["nowhere", "why"])

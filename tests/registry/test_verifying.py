@@ -449,5 +449,19 @@ def test_a_forged_promotion_rests_on_no_decision(open_again, publication, judge)
     }  # fmt: skip
     store._backend.append("toy", Entry.model_validate(forged).text)
     store._backend.point("toy", "champion", "1")
-    (said,) = verify(store, "toy", "champion", today=TODAY).problems
-    assert "promoted by a decision that does not allow it" in said
+    first, second = verify(store, "toy", "champion", today=TODAY).problems
+    assert "rests on no judgement that passed; it is forged" in first
+    assert "promoted by a decision that does not allow it" in second
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("source", "/else"), ("storage_location", "/else"), ("status", "PENDING_REGISTRATION")],
+)
+def test_a_version_that_would_be_loaded_from_elsewhere_is_named(world, column, value):
+    where = "where name = 'toy' and version = 3"
+    ((held,),) = world.sql(f"select {column} from model_versions {where}")
+    set_to = f"update model_versions set {column} = ? {where}"
+    with world.altered((set_to, value), (set_to, held)) as problems:
+        assert any("which is not its run's model" in said for said in problems), problems
+    assert world.verify().ok
