@@ -4,14 +4,13 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from audits.errors import StageError
+from flows.guarded import guarded
 from flows.home import Home, talk
 
 Answer = tuple[dict[str, Any], str]
@@ -64,12 +63,12 @@ def mlflow_ui(home: Home, host: str, port: int) -> int:
     require_port(host, port)
     talk(f"MLflow UI at http://{host}:{port} over {home.tracking_uri}; stop with Ctrl-C.")
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port),
+        "mlflow", "server", "--host", host, "--port", str(port),
         "--backend-store-uri", home.tracking_uri,
         "--default-artifact-root", str(home.root / "mlflow-artifacts"), "--workers", "1",
     ]  # fmt: skip
     # In a group of its own: Ctrl-C is ours, and the server ends without a traceback.
-    process = subprocess.Popen(command, process_group=0)
+    process = guarded(command)
     try:
         return process.wait()
     except KeyboardInterrupt:

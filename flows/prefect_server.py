@@ -4,12 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from audits.errors import StageError
+from flows.guarded import guarded
 
 PATIENCE_S = 180.0
 """It takes about 4 s on a quiet machine; a busy one is no reason to fail."""
@@ -22,19 +22,6 @@ _TEMPORARY = {
 }
 
 
-# Runs a module as `python -m` does, in a process group of its own, so that Ctrl-C reaches
-# only the command: its client has a last word for the server. The pipe that is its stdin
-# closes when the command is gone, however that came about, and ends the group.
-_GUARDED = """
-import os, runpy, signal, sys, threading
-def watch():
-    sys.stdin.buffer.read()
-    os.killpg(0, signal.SIGTERM)
-threading.Thread(target=watch, daemon=True).start()
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
-"""
-
-
 class PrefectServer:
     """Starts at once and is waited for later, so that others can work meanwhile."""
 
@@ -43,11 +30,7 @@ class PrefectServer:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _GUARDED, *module],
-                stdin=subprocess.PIPE, stdout=out, stderr=out, process_group=0,
-                env={**os.environ, **extra},
-            )  # fmt: skip
+            self._process = guarded(module, stdout=out, stderr=out, env={**os.environ, **extra})
 
     @classmethod
     def temporary(cls, log: Path) -> "PrefectServer":
