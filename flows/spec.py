@@ -120,6 +120,11 @@ def _apply(document: dict[str, object], change: str) -> None:
     place, sign, text = change.partition("=")
     if not sign:
         raise SpecError(f"--set {change}: write it as place=value, like train.seed=1")
+    if not all(place.split(".")):
+        raise SpecError(
+            f"--set {change}: the place {place!r} has an empty part; write it as place=value, "
+            "like model.seed=1"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -81,8 +81,10 @@ def read_yaml(path: Path) -> object:
     """The document in a YAML file, as JSON would have it.
 
     Raises:
-        SpecError: no such file, not UTF-8, not one YAML document, or a key given twice.
+        SpecError: no such regular file, not UTF-8, not one YAML document, or a key given twice.
     """
+    if path.exists() and not path.is_file():  # to read a pipe or a device may never end
+        raise SpecError(f"{path}: is no regular file; give the path of a YAML file")
     try:
         raw = path.read_bytes()
     except OSError as error:
