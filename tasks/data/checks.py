@@ -85,7 +85,8 @@ def check(
     """Hold every document to the plan; return those to keep, by set.
 
     Writes `checks.json` (one entry per expectation, with the ids of dropped documents as
-    `set/id`) and notes a summary.
+    `set/id`) and notes a summary. Where it raises, a `checks.json` with every failing
+    document is left in the scratch folder, and its place is said.
 
     Raises:
         StageError: an expectation with effect `stop` does not hold, or a set would be
@@ -93,11 +94,12 @@ def check(
     """
     frame = statistics(sets, plan)
     outcomes = [_outcome(result, plan, frame) for result in _validate(frame, plan)]
-    (job.out / FILE).write_text(json.dumps(outcomes, indent=1) + "\n", "utf-8")
-    job.note("checks", [{k: v for k, v in o.items() if k != "dropped"} for o in outcomes])
+    told = [{k: v for k, v in o.items() if k != "failing"} for o in outcomes]
+    (job.out / FILE).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    job.note("checks", [{k: v for k, v in o.items() if k != "dropped"} for o in told])
     for outcome in outcomes:
         if not outcome["success"] and outcome["effect"] == "stop":
-            raise StageError(_sentence(outcome))
+            raise StageError(f"{_sentence(outcome)}; {_kept_aside(outcomes, job)}")
     gone = {key for outcome in outcomes for key in outcome["dropped"]}
     kept = {
         name: [d for d in documents if f"{name}/{d['id']}" not in gone]
@@ -106,8 +108,8 @@ def check(
     for name, left in kept.items():
         if not left:
             raise StageError(
-                f"data: set {name!r}: none of its {len(sets[name])} documents passes the "
-                f"checks; see {FILE} and mend the source"
+                f"data: set {name!r}: none of its documents ({len(sets[name])}) passes the "
+                f"checks; mend the source; {_kept_aside(outcomes, job)}"
             )
     return kept
 
@@ -219,12 +221,21 @@ def _outcome(
         "unexpected_count": int(report["result"]["unexpected_count"]),
         "first": failing[:SHOWN],
         "dropped": failing if effect == "drop" else [],
+        "failing": failing,
         "observed": {
             "documents": len(frame),
             "min": float(frame[rule.column].min()),
             "max": float(frame[rule.column].max()),
         },
     }
+
+
+def _kept_aside(outcomes: Sequence[Mapping[str, Any]], job: Job) -> str:
+    """Write the full report where a failed stage leaves it, and say where that is."""
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    file = job.scratch / FILE
+    file.write_text(json.dumps(outcomes, indent=1) + "\n", "utf-8")
+    return f"{file} lists every failing document"
 
 
 def _sentence(outcome: Mapping[str, Any]) -> str:

@@ -106,6 +106,18 @@ def test_an_empty_document_stops_the_run_and_is_named(tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_a_failed_check_keeps_the_list_of_bad_documents_where_it_says(tmp_path):
+    own = tmp_path / "own.jsonl"
+    rows = [{"id": f"d{at}", "text": "" if at % 2 else f"Words {at}."} for at in range(40)]
+    own.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    with pytest.raises(StageError, match="20 of 40") as caught:
+        make_data(SetsData(sets={"train": Source(path=str(own))}), job(tmp_path))
+    kept = tmp_path / "scratch" / "checks.json"  # out is removed when a stage fails
+    assert f"{kept} lists every failing document" in str(caught.value)
+    failing = {o["expectation"]: o["failing"] for o in json.loads(kept.read_text("utf-8"))}
+    assert failing["not_empty"] == [f"train/d{at}" for at in range(1, 40, 2)]
+
+
 def test_an_expectation_can_be_told_to_drop_or_to_stop(tmp_path):
     own = tmp_path / "own.jsonl"
     own.write_text('{"id": "a", "text": "Words."}\n{"id": "b", "text": ""}\n', "utf-8")
@@ -132,8 +144,9 @@ def test_questions_of_other_sets_do_not_stay_in_training_text(tmp_path):
 def test_a_set_that_loses_all_its_documents_stops_the_run(tmp_path):
     own = tmp_path / "own.txt"
     own.write_text("Ã©tÃ©\n", "utf-8")
-    with pytest.raises(StageError, match="none of its 1 documents"):
+    with pytest.raises(StageError, match=r"none of its documents \(1\) .*checks\.json"):
         make_data(SetsData(sets={"train": Source(path=str(own))}), job(tmp_path))
+    assert (tmp_path / "scratch" / "checks.json").is_file()
 
 
 def test_two_rows_of_one_id_are_refused(tmp_path):
