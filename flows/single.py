@@ -15,7 +15,7 @@ from flows.spec import load_spec
 from registry import parts
 from registry.documents import validate
 from tasks.artifact import Artifact, fingerprint
-from tasks.audit import AuditRun
+from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
 from tasks.evaluate import EvaluateSettings
 from tasks.profile import ProfileSettings
@@ -34,6 +34,8 @@ class _Chosen(Settings):
 def train(path: Path, changes: Sequence[str], home: Home, out: Path | None) -> Answer:
     """Make the data and the base model of a run file."""
     spec = load_spec(path, changes)
+    if out:
+        _require_new(out)
     dataset = make_dataset(spec, home, perform)
     _, model = base_model(spec, home, dataset, perform)
     folder = _copy(model.folder, out) if out else model.folder
@@ -45,12 +47,16 @@ def train(path: Path, changes: Sequence[str], home: Home, out: Path | None) -> A
 
 def compress(model: str, method: str, out: Path, data: Path | None, home: Home) -> Answer:
     """Apply one compression method to a model."""
+    from tasks.models.load import load
+
     try:
         document = json.loads(method)
     except ValueError as error:
         raise SpecError(f"--method: {method!r} is not JSON ({error})") from error
     settings = validate(_Chosen, {"method": document}, "--method").method
+    _require_new(out)
     inputs = {"model": find_model(model, home), **_dataset(data)}
+    load(inputs["model"].folder, device="cpu")  # no method asks whether the weights are whole
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
     return {"model": str(folder), "digest": made.digest}, f"model    {folder}"
@@ -77,10 +83,15 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
 
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
     """Run audits of the catalog with their default settings."""
-    inputs = {"model": find_model(model, home), **_dataset(data)}
+    given = _dataset(data)
+    asked = [
+        validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit") for kind in kinds
+    ]
+    for settings in asked:
+        require_dataset(settings.audit, given)
+    inputs = {"model": find_model(model, home), **given}
     documents, texts = [], []
-    for kind in kinds:
-        settings = validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit")
+    for kind, settings in zip(kinds, asked, strict=True):
         made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
@@ -174,9 +185,13 @@ def _lines(part: Part) -> str:
     return "\n".join(lines)
 
 
-def _copy(folder: Path, out: Path) -> Path:
+def _require_new(out: Path) -> None:
     if out.exists():
         raise SpecError(f"--out {out}: is already there; give a new folder")
+
+
+def _copy(folder: Path, out: Path) -> Path:
+    _require_new(out)
     aside = out.with_name(out.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(folder, aside)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from audits.catalog import AnyAudit
-from audits.errors import AuditError
+from audits.errors import AuditError, SpecError
 from audits.evidence import Part
 from audits.model import Example
 from audits.settings import Settings
+from tasks.artifact import Artifact
 from tasks.job import Job
 
 
@@ -38,6 +39,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from tasks.models.memory import remembered
 
     asked = settings.audit
+    require_dataset(asked, job.inputs)
     examples = asked.examples(dataset.rows(job.inputs["dataset"].folder, asked.source))
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
@@ -54,6 +56,15 @@ def audit(settings: AuditRun, job: Job) -> None:
         conditions=model.conditions,
     )
     parts.write(part, job.out)
+
+
+def require_dataset(asked: AnyAudit, inputs: Mapping[str, Artifact]) -> None:
+    """Raise SpecError where an audit has no dataset to read its set from."""
+    if "dataset" not in inputs:
+        raise SpecError(
+            f"audit {asked.kind}: reads the set {asked.source!r} of a dataset; give the "
+            "folder with --data, as `assay train` prints one"
+        )
 
 
 def basis(settings: AuditRun, examples: Sequence[Example]) -> str:
