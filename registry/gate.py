@@ -17,6 +17,7 @@ from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
 from registry.finding import Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
+from registry.looking import plural
 from registry.policy import Policy
 from registry.rules import AnyRule, AtLeast, AtMost
 
@@ -82,9 +83,11 @@ class Decision:
                 names = "; ".join(f"{f.rule}: {f.waived}" for f in self.waived)
                 kept = hard - len(self.waived)
                 return (
-                    f"{kept} of {hard} hard rules of {self.policy} pass{extra}, "
+                    f"{kept} of {plural(hard, 'hard rule')} of {self.policy} pass{extra}, "
                     f"{len(self.waived)} waived ({names})"
                 )
+            if hard == 1:
+                return f"the one hard rule of {self.policy} passes{extra}"
             return f"all {hard} hard rules of {self.policy} pass{extra}"
         if not self.refusals:
             return f"{self.policy} proves nothing of this model: no absolute rule passes"

@@ -186,7 +186,7 @@ def test_a_soft_rule_warns_and_does_not_block():
     decision = decide(policy, Case(evidence("new", facts(rights(400, 100)))))
     assert decision.promote
     assert [f.rule for f in decision.warnings] == ["facts/recall >= 0.99"]
-    assert decision.sentence == "all 1 hard rules of p pass"
+    assert decision.sentence == "the one hard rule of p passes"
 
 
 def test_failures_are_named_before_open_questions():
