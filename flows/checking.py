@@ -10,10 +10,12 @@ from audits.estimand import Better
 from flows.home import Home
 from flows.sizing import sizes
 from flows.spec import BASE, RunSpec, load_spec
+from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
 from tasks.data import sources
-from tasks.train import CheckpointSettings
+from tasks.data.preview import require_documents, set_names
+from tasks.train import CheckpointSettings, TrainSettings
 
 Answer = tuple[dict[str, Any], str]
 
@@ -42,9 +44,10 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
     }
     names = ", ".join(candidates)
     text = (
-        f"{path}: {_soundness(outlook)} {len(candidates)} candidates ({names}), "
-        f"{len(spec.audits)} audits, {len(declared)} measures, {len(spec.policy.rules)} rules "
-        f"in policy {spec.policy.name}; spec {spec.identity[:16]}."
+        f"{path}: {_soundness(outlook)} {plural(len(candidates), 'candidate')} ({names}), "
+        f"{plural(len(spec.audits), 'audit')}, {plural(len(declared), 'measure')}, "
+        f"{plural(len(spec.policy.rules), 'rule')} in policy {spec.policy.name}; "
+        f"spec {spec.identity[:16]}."
     )
     return document, "\n".join([text, *_lines(outlook)])
 
@@ -95,6 +98,37 @@ def require_sound(spec: RunSpec, home: Home) -> None:
 
         check_reference(spec.model.path, spec.model.revision)
     sources(spec.data, home.data_roots)
+    _require_sets(spec, home)
+
+
+def _require_sets(spec: RunSpec, home: Home) -> None:
+    """Raise SpecError where a stage would read a set or a task that there will not be."""
+    from tasks.evaluate.names import require_tasks
+
+    for name, asking in _texts(spec).items():
+        require_documents(spec.data, name, asking, home.data_roots)
+    known = set_names(spec.data)
+    for audit in spec.audits:
+        if audit.source not in known:
+            raise SpecError(
+                f"audits: {audit.title} reads the set {audit.source!r}, which the data will "
+                f"not have (its sets are: {', '.join(known)}); leave the audit out, or give "
+                "data with that set"
+            )
+    require_tasks(spec.evaluate, known)
+
+
+def _texts(spec: RunSpec) -> dict[str, str]:
+    """Sets that a stage reads as text, and which place of the run file asks for each."""
+    steps = [step for variant in spec.variants for step in variant.steps]
+    asked = {name: "evaluate.texts" for name in spec.evaluate.texts}
+    if isinstance(spec.model, TrainSettings):
+        asked["train"] = "model: training"
+    if any(step.kind == "gptq" for step in steps):
+        asked["calibration"] = "variants: gptq"
+    elif steps and "calibration" in set_names(spec.data):
+        asked["calibration"] = "variants"
+    return asked
 
 
 def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
@@ -117,7 +151,7 @@ def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
         "" if spec else "; with --spec RUN_FILE it is held against a run's measures and sizes"
     )
     sound = (
-        f"{path}: {_soundness(outlook)} {len(policy.rules)} rules; "
+        f"{path}: {_soundness(outlook)} {plural(len(policy.rules), 'rule')}; "
         f"policy {policy.identity[:16]}{alone}."
     )
     return document, "\n".join(problems or [sound, *_lines(outlook)])

@@ -42,11 +42,8 @@ def make_sets(settings: SetsData, job: Job, *, roots: Sequence[Path]) -> None:
     about = {name: _about(source) for name, source in settings.sets.items()}
     entries = {name: write_set(job.out, name, kept[name], about[name]) for name in found}
     if settings.calibration:
-        if settings.calibration not in texts:
-            raise SpecError(
-                f"data: calibration: set {settings.calibration!r} holds no documents; name a "
-                f"set of text"
-            )
+        chosen = settings.calibration
+        require_text(chosen, settings.sets[chosen], found[chosen])
         # One file under two names: what quantization looks at is that set, not a copy.
         entries["calibration"] = entries[settings.calibration]
     origins = {name: _origin(source) for name, source in settings.sets.items()}
@@ -57,7 +54,7 @@ def make_sets(settings: SetsData, job: Job, *, roots: Sequence[Path]) -> None:
 
 def gather(name: str, source: Source, roots: Sequence[Path]) -> list[Row]:
     """Rows of one set, as its source and its `skip`, `every`, `limit` say; never empty."""
-    rows = _catalogued(source, roots) if source.name else _own(source)
+    rows = _catalogued(source, roots) if source.name else _own(name, source)
     chosen = rows[source.skip :: source.every][: source.limit]
     if twice := [i for i, n in Counter(str(row["id"]) for row in chosen).items() if n > 1]:
         raise SpecError(
@@ -68,6 +65,35 @@ def gather(name: str, source: Source, roots: Sequence[Path]) -> list[Row]:
             f"data: sets.{name}: skip {source.skip} leaves none of {len(rows)} rows; lower it"
         )
     return [_cut(row, source.max_chars) for row in chosen]
+
+
+def is_text(source: Source) -> bool:
+    """Whether a source is made of documents whatever it holds."""
+    if source.name:
+        return catalog.entry(source.name).format in TEXT_FORMATS
+    return source.path.endswith(".txt")
+
+
+def require_text(name: str, source: Source, rows: Sequence[Row]) -> None:
+    """Raise SpecError where the rows of a set are no documents, and say which field may be."""
+    if "text" in rows[0]:
+        return
+    if source.name:
+        raise SpecError(
+            f"data: sets.{name}: {source.name} of the catalog holds no documents (its fields "
+            f"are: {', '.join(sorted(rows[0]))}); name a set of text"
+        )
+    raise SpecError(_no_field(name, source, rows[0]))
+
+
+def _no_field(name: str, source: Source, row: Row) -> str:
+    fields = ", ".join(sorted(set(row) - {"id"})) or "none"
+    what = "column" if source.path.endswith(".csv") else "field"
+    return (
+        f"data: sets.{name}: {source.path} has no {what} {source.text_field!r}, so it holds no "
+        f"documents (its {what}s are: {fields}); give sets.{name}.text_field the one that is "
+        f"the text"
+    )
 
 
 def _cut(row: Row, most: int | None) -> Row:
@@ -87,7 +113,7 @@ def _catalogued(source: Source, roots: Sequence[Path]) -> list[Row]:
     return items(file, entry.format)
 
 
-def _own(source: Source) -> list[Row]:
+def _own(name: str, source: Source) -> list[Row]:
     file = Path(source.path)
     if file.suffix == ".txt":
         return documents(read_text(file), source.split or "lines")
@@ -100,6 +126,8 @@ def _own(source: Source) -> list[Row]:
     if not rows:
         raise SpecError(f"{file} has no rows; give a file with some")
     if source.text_field not in rows[0]:
+        if source.text_field != Source.model_fields["text_field"].default:
+            raise SpecError(_no_field(name, source, rows[0]))
         return rows
     return [_with_text(row, source.text_field, file) for row in rows]
 

@@ -1,6 +1,5 @@
 """Run lm-eval's tasks on a model of ours, and keep every logged sample."""
 
-import difflib
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from audits.errors import SpecError
+from tasks.evaluate.names import no_such_task, require_include_path
 from tasks.evaluate.ours import OURS
 from tasks.evaluate.records import Leaf, Outcome, outcome
 from tasks.evaluate.settings import EvaluateSettings
@@ -77,11 +77,7 @@ class Finder:
     """
 
     def __init__(self, settings: EvaluateSettings, folder: Path | None, scratch: Path) -> None:
-        if settings.include_path is not None and not Path(settings.include_path).is_dir():
-            raise SpecError(
-                f"evaluate: include_path {settings.include_path!r} is no folder; give the "
-                "folder that holds the tasks' YAML files"
-            )
+        require_include_path(settings)
         self.settings, self.folder, self.scratch = settings, folder, scratch
         self.paths = [
             str(self._ours()),
@@ -139,13 +135,7 @@ class Finder:
             self.manager = self._manager(include_defaults=True)
             entry = self.manager.task_index.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name, self.manager.all_tasks, n=3, cutoff=0.5)
-            hint = f"; the nearest names are {', '.join(near)}" if near else ""
-            if (OURS / f"{name}.yaml").is_file():
-                hint = (
-                    f" here, for the dataset lacks the set it reads ({name.rpartition('_')[2]})"
-                )
-            raise SpecError(f"evaluate: there is no task {name!r}{hint}")
+            raise no_such_task(name, self.manager.all_tasks)
         return entry
 
     def _spec(self, name: str) -> Any:  # noqa: ANN401 - a name or lm-eval's configuration
@@ -195,8 +185,8 @@ def _set_of(entry: Any) -> str | None:  # noqa: ANN401 - untyped library
 def _hushed() -> Iterator[None]:
     """Silence the bars and log lines of lm-eval and `datasets`; ours remain.
 
-    Also spares lm-eval's look at the machine (it runs pip and git): conditions are recorded
-    with the part.
+    Also spares lm-eval's look at the machine (it runs pip and git, and git complains outside
+    a checkout): conditions are recorded with the part.
     """
     import datasets
     from lm_eval import evaluator
@@ -204,14 +194,17 @@ def _hushed() -> Iterator[None]:
 
     from tasks.models.quiet import quiet
 
-    bars, bar, look = datasets.is_progress_bar_enabled(), lm_task.tqdm, evaluator.add_env_info
+    bars, bar = datasets.is_progress_bar_enabled(), lm_task.tqdm
+    look, commit = evaluator.add_env_info, evaluator.get_git_commit_hash
     datasets.disable_progress_bars()
     lm_task.tqdm = partial(bar, disable=True)
     evaluator.add_env_info = lambda storage: None
+    evaluator.get_git_commit_hash = lambda: None
     try:
         with quiet():
             yield
     finally:
-        lm_task.tqdm, evaluator.add_env_info = bar, look
+        lm_task.tqdm = bar
+        evaluator.add_env_info, evaluator.get_git_commit_hash = look, commit
         if bars:
             datasets.enable_progress_bars()
