@@ -49,7 +49,7 @@ def shows(page, address, tmp_path):
 def run_of(first, number):
     ((run, experiment),) = first.cli.rows(
         "select r.run_uuid, r.experiment_id from runs r join model_versions v "
-        f"on v.run_id = r.run_uuid where v.version = {number}"
+        f"on v.run_id = r.run_uuid where v.version = {number} and v.name = 'tiny'"
     )
     return f"/experiments/{experiment}/runs/{run}"
 
@@ -85,6 +85,7 @@ def test_a_runs_page_shows_verdict_and_metrics_with_intervals(first, shows):
 
 def test_the_page_of_a_pipeline_run_says_who_was_promoted(first, shows):
     ((run, experiment),) = first.cli.rows(
-        "select run_uuid, experiment_id from runs where name = 'tiny'"
+        "select run_uuid, experiment_id from runs where name = 'tiny' "
+        "order by start_time limit 1"
     )
     shows(f"/experiments/{experiment}/runs/{run}", "candidate", "promoted", "worse than the")
