@@ -47,7 +47,8 @@ def champion(first):
     """What the registry knows of the champion: its number, and where its weights lie."""
     ((number, run),) = first.cli.rows(
         "select v.version, v.run_id from model_versions v join registered_model_aliases a "
-        "on v.name = a.name and v.version = a.version where a.alias = 'champion' and a.name = 'tiny'"
+        "on v.name = a.name and v.version = a.version "
+        "where a.alias = 'champion' and a.name = 'tiny'"
     )
     return number, first.cli.home / "runs" / run / "artifacts/model/data/model"
 
