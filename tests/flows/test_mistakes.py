@@ -133,11 +133,10 @@ def test_a_corpus_that_cannot_be_used_is_named_and_leaves_nothing(
 
 def test_a_stage_that_fails_under_prefect_is_still_one_sentence(copied, tiny):
     before = copied.sealed("evaluate")
-    said = copied("run", tiny, "--json", "--set", "evaluate.tasks=[world_chioce]",
-                  "--set", "policy.rules.0.measure=evaluate/bits_per_byte/heldout")  # fmt: skip
+    said = copied("run", tiny, "--json", "--set", "evaluate.metrics=[f1]")
     assert (said.code, said.out) == (2, "")
     talk = [line for line in said.err.splitlines() if line.startswith("assay: ")]
-    one_sentence("\n".join(talk), "there is no task 'world_chioce'", "world_choice")
+    one_sentence("\n".join(talk), "world_choice gives ['acc'] and none", "['f1']")
     assert "Traceback" not in said.err
     assert copied.sealed("evaluate") == before
     assert list((copied.artifacts / "work").rglob("content")) == []
