@@ -15,7 +15,7 @@ from registry import bundle, card, layout
 from registry import seal as sealing
 from registry.backend import Backend
 from registry.docket import Docket, Judged
-from registry.finding import APPROVAL, Approval, Case
+from registry.finding import APPROVAL, Approval, Case, Verdict
 from registry.gate import Decision
 from registry.guard import Guard, earlier, utc_now
 from registry.history import GATE, Chain, Entry
@@ -321,7 +321,7 @@ class VersionStore:
                 raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
             self._require_sealed(target, judged)
             last = self.decision(target)
-            if last is None or not last.promote:
+            if last is None or last.verdict is Verdict.FAIL:
                 said = last.sentence if last else "it is to be judged again"
                 raise GateRefused(f"{name}/{target.number}: not rolled back to; {said}")
             return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
