@@ -31,6 +31,10 @@ class Score:
     per-token values when asked for. `greedy` is true where every token was the argmax.
     `boundary_stable` is false where the context's own tokens are not a prefix of the
     tokens of context and continuation together.
+
+    `moments` holds, when asked for, the mean and standard deviation (nats) of log p over
+    the vocabulary under p itself, in front of each token: what Min-K%++ standardises a
+    token's log-probability by (arXiv 2404.02936).
     """
 
     logprob: float
@@ -39,6 +43,7 @@ class Score:
     greedy: bool
     boundary_stable: bool = True
     tokens: tuple[float, ...] = ()
+    moments: tuple[tuple[float, float], ...] = ()
 
 
 class LanguageModel(Protocol):
@@ -50,13 +55,23 @@ class LanguageModel(Protocol):
         ...
 
     def score(
-        self, requests: Sequence[tuple[str, str]], *, per_token: bool = False
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        per_token: bool = False,
+        moments: bool = False,
     ) -> list[Score]:
         """Score each (context, continuation) pair, in the order given.
 
         An empty context is conditioned on BOS, or on EOS where there is no BOS. Trailing
         spaces of a context move to the continuation, the pair is encoded once, and split
-        at the length of the encoded context. Pairs that share a context cost it once.
+        at the length of the encoded context. What pairs share, a context or a common
+        beginning, is computed once where that saves work.
+
+        Args:
+            requests: pairs of (context, continuation).
+            per_token: give each token's log-probability too.
+            moments: give the moments of the vocabulary in front of each token too.
         """
         ...
 

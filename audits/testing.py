@@ -1,5 +1,6 @@
 """The fake model, and the checks every audit must pass: ours and plug-ins' alike."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -34,10 +35,17 @@ class FakeModel:
         return self._digest
 
     def score(
-        self, requests: Sequence[tuple[str, str]], *, per_token: bool = False
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        per_token: bool = False,
+        moments: bool = False,
     ) -> list[Score]:
-        """Score every pair with the given function; words share it equally."""
-        return [self._scored(context, text, per_token) for context, text in requests]
+        """Score every pair with the given function; words share it equally.
+
+        Its vocabulary has two tokens, the word and one other, so its moments follow.
+        """
+        return [self._scored(context, text, per_token, moments) for context, text in requests]
 
     def generate(
         self,
@@ -52,10 +60,14 @@ class FakeModel:
         """Answer every prompt with the given function, `n` times the same."""
         return [[_until(self._answer(prompt), stop)] * n for prompt in prompts]
 
-    def _scored(self, context: str, text: str, per_token: bool) -> Score:
+    def _scored(self, context: str, text: str, per_token: bool, moments: bool) -> Score:
         logprob, words = self._score(context, text), max(1, len(text.split()))
-        each = (logprob / words,) * words if per_token else ()
-        return Score(logprob, words, max(1, len(text.encode())), greedy=False, tokens=each)
+        each = logprob / words
+        return Score(
+            logprob, words, max(1, len(text.encode())), greedy=False,
+            tokens=(each,) * words if per_token else (),
+            moments=(_moments(each),) * words if moments else (),
+        )  # fmt: skip
 
 
 def check_audit(
@@ -131,6 +143,13 @@ def _part(audit: Audit, examples: Sequence[Example], frame: "pd.DataFrame") -> P
 
 def _replace(part: Part, records: "pd.DataFrame") -> Part:
     return Part(part.name, part.kind, part.declared, part.expected, records, part.basis)
+
+
+def _moments(logprob: float) -> tuple[float, float]:
+    """Mean and deviation of log p where there are two tokens, one of this log p."""
+    p = min(max(math.exp(min(logprob, 0.0)), 1e-300), 1 - 1e-15)
+    one, other = math.log(p), math.log1p(-p)
+    return p * one + (1 - p) * other, math.sqrt(p * (1 - p)) * abs(one - other)
 
 
 def _until(text: str, stop: Sequence[str]) -> str:

@@ -1,128 +1,139 @@
-"""What does the network say at the scored positions of rows of tokens?"""
+"""How does a batch of rows go through a causal network, and in which ways can it?"""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from transformers.cache_utils import Cache, DynamicLayer
 
 from tasks.models.encode import Pair
-from tasks.models.rows import Row, batches, grow
+from tasks.models.head import Head, Said
+from tasks.models.packing import Batch, build
+from tasks.models.rows import Costs, Forest, Ints, grow
 
-TOKENS_PER_BATCH = 4096
-SPARE = 128
-"""Tokens that branches may take below a short context."""
-_LOGITS_AT_ONCE = 2**25
+_CACHED_BYTES = 6 * 2**20
+"""What a CPU's cores keep near them: the widest activations of a batch should fit."""
+_LOGITS = 2**27
+"""Logits of a batch at the most, where a network gives nothing but logits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """For the asks of one row: log-probabilities in nats, and whether each was the argmax."""
+class Kept:
+    """Keys and values of a beginning that many rows share, and its length."""
 
-    row: int
-    logprobs: npt.NDArray[np.float64]
-    greedy: npt.NDArray[np.bool_]
+    layers: tuple["_KeptLayer", ...]
+    length: int
 
 
 class Forward:
-    """Runs a causal network over rows, by the cheapest way that it proves to get right.
+    """Runs a causal network over batches, by the cheapest way that it proves to get right.
 
-    Once per network, a small sample is computed plainly, with only the asked positions
-    projected, and with trees; a way that differs from the plain one is not used.
+    Once per network, a small sample is computed one sequence at a time and then in each of
+    the cheaper ways; a way that differs is not used.
+
+    Attributes:
+        projects: the head can be applied to some positions alone.
+        pads: shorter sequences can stand padded on the right beside longer ones.
+        trees: branches of a row, and rows of a block, do not see each other.
+        keeps: rows can stand behind keys and values that are kept.
+        costs: what this network's work costs.
+        budget: tokens of a batch.
     """
 
     def __init__(self, hf: Any) -> None:  # noqa: ANN401 - an untyped torch module
         self.hf = hf
         self.device = hf.device
         self._tolerance = 1e-3 if hf.dtype == torch.float32 else 5e-2
+        self.vocab = int(hf.config.get_text_config().vocab_size)
+        self.projects = False
         self.projects = self._can_project()
-        self.trees = self._can_do_trees()
-
-    def answer(self, rows: Sequence[Row]) -> Iterator[Answers]:
-        """Answer every ask of every row, batch by batch, in no particular order of rows."""
-        for batch in batches([len(row.tokens) for row in rows], TOKENS_PER_BATCH):
-            yield from self._batch(batch, [rows[r] for r in batch])
+        self.head = Head(hf.get_output_embeddings() if self.projects else None, self.vocab)
+        self.pads = _proves(self._can_pad)
+        self.trees = self.pads and _sees_everything(hf.config) and _proves(self._can_do_trees)
+        self.keeps = self.trees and _proves(self._can_keep)
+        self.costs = _costs(hf)
+        self.budget = self._budget()
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
-    def _batch(self, numbers: Sequence[int], rows: Sequence[Row]) -> list[Answers]:
-        states = self._states(rows)
-        width = states.shape[1]
-        nodes = [sorted({node for node, _ in row.asks}) for row in rows]
-        flat = [r * width + node for r, ns in enumerate(nodes) for node in ns]
-        slot = {at: i for i, at in enumerate(flat)}
-        where = [slot[r * width + node] for r, row in enumerate(rows) for node, _ in row.asks]
-        tokens = [token for row in rows for _, token in row.asks]
-        chosen = states.reshape(-1, states.shape[-1])[torch.tensor(flat, device=self.device)]
-        logprobs, greedy = self._read(chosen, where, tokens)
-        ends = np.cumsum([len(row.asks) for row in rows])[:-1]
-        return [
-            Answers(number, lp, top)
-            for number, lp, top in zip(
-                numbers, np.split(logprobs, ends), np.split(greedy, ends), strict=True
-            )
-        ]
+    def read(
+        self, batch: Batch, tokens: Ints, *, kept: Kept | None = None, moments: bool = False
+    ) -> Said:
+        """What the network says of `tokens`, one for each of the batch's nodes."""
+        states = self._states(batch, kept)
+        return self.head.read(
+            states.reshape(-1, states.shape[-1]), batch.nodes, tokens, moments=moments
+        )
 
-    def _read(
-        self, chosen: torch.Tensor, where: Sequence[int], tokens: Sequence[int]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Log-softmax in fp32 over a few positions at a time, then pick the asked tokens."""
-        at, token = np.asarray(where), np.asarray(tokens)
-        logprobs, greedy = np.empty(len(at)), np.empty(len(at), np.bool_)
-        order = np.argsort(at, kind="stable")
-        step = max(1, _LOGITS_AT_ONCE // int(self.hf.config.get_text_config().vocab_size))
-        for start in range(0, len(chosen), step):
-            part = chosen[start : start + step]
-            logits = self._logits(part).float()
-            low, high = np.searchsorted(at[order], [start, start + len(part)])
-            mine = order[low:high]
-            local = torch.from_numpy(at[mine] - start).to(self.device)
-            asked = torch.from_numpy(token[mine]).to(self.device)
-            picked = torch.log_softmax(logits, dim=-1)[local, asked]
-            logprobs[mine] = picked.double().cpu().numpy()
-            greedy[mine] = (logits.argmax(dim=-1)[local] == asked).cpu().numpy()
-        return logprobs, greedy
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
+    def keep(self, tokens: Ints) -> Kept:
+        """Run a beginning once and keep what rows behind it attend to."""
+        ids = torch.from_numpy(tokens)[None].to(self.device)
+        cache = self.hf.base_model(ids, use_cache=True).past_key_values
+        if any(type(layer) is not DynamicLayer for layer in cache.layers):
+            raise TypeError("a cache that is more than keys and values")
+        layers = tuple(_KeptLayer(layer.keys, layer.values) for layer in cache.layers)
+        return Kept(layers, len(tokens))
 
-    def _states(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Last hidden states (or logits, where the head cannot be applied alone) of rows."""
-        width = max(len(row.tokens) for row in rows)
-        ids = np.zeros((len(rows), width), np.int64)
-        for r, row in enumerate(rows):
-            ids[r, : len(row.tokens)] = row.tokens
-        more = {}
-        if any(parent != node - 1 for row in rows for node, parent in enumerate(row.parents)):
-            more = self._tree(rows, width)
-        return self._run(torch.from_numpy(ids).to(self.device), **more)
-
-    def _tree(self, rows: Sequence[Row], width: int) -> dict[str, torch.Tensor]:
-        """Position ids, and an additive mask in which padding sees only itself."""
-        positions = np.zeros((len(rows), width), np.int64)
-        sees = np.broadcast_to(np.eye(width, dtype=np.bool_), (len(rows), width, width)).copy()
-        for r, row in enumerate(rows):
-            size = len(row.tokens)
-            positions[r, :size] = row.positions()
-            sees[r, :size, :size] = row.sees()
-        allowed = torch.from_numpy(sees).to(self.device)[:, None]
-        mask = torch.zeros(allowed.shape, dtype=self.hf.dtype, device=self.device)
-        mask.masked_fill_(~allowed, torch.finfo(self.hf.dtype).min)
-        return {
-            "position_ids": torch.from_numpy(positions).to(self.device),
-            "attention_mask": mask,
-        }
-
-    def _run(self, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
+    def alone(self, pair: Pair) -> list[float]:
+        """Log-probabilities of a continuation's tokens, by one sequence in one plain run."""
+        ids = torch.tensor([pair.context + pair.continuation[:-1]], device=self.device)
+        n = len(pair.continuation)
         if self.projects:
-            states: torch.Tensor = self.hf.base_model(ids, use_cache=False, **more)[0]
+            logits = self.head.layer(self._run(ids)[0, -n:])  # type: ignore[misc]  # there is one
+        else:
+            logits = self._run(ids)[0, -n:]
+        logp = torch.log_softmax(logits.float(), dim=-1)
+        asked = torch.tensor(pair.continuation, device=self.device)
+        found: list[float] = logp.gather(1, asked[:, None])[:, 0].double().tolist()
+        return found
+
+    def _states(self, batch: Batch, kept: Kept | None = None) -> torch.Tensor:
+        """Last hidden states (or logits, where the head cannot be applied alone)."""
+        ids = torch.from_numpy(batch.tokens).to(self.device)
+        if batch.plain and kept is None:
+            return self._run(ids)
+        more: dict[str, Any] = {
+            "position_ids": torch.from_numpy(batch.positions).to(self.device),
+            "attention_mask": self._mask(batch, kept.length if kept else 0),
+        }
+        if kept is not None:
+            more |= {"past_key_values": Cache(layers=list(kept.layers)), "use_cache": True}
+        return self._run(ids, **more)
+
+    def _mask(self, batch: Batch, before: int) -> torch.Tensor:
+        """Additive mask (block, 1, token, token it sees); what is kept is seen by all."""
+        ends = torch.from_numpy(batch.ends).to(self.device)
+        blocks, width = ends.shape
+        at = torch.arange(width, device=self.device)
+        seen = (at[None, None, :] <= at[None, :, None]) & (at[None, :, None] < ends[:, None, :])
+        dtype = self.hf.dtype
+        mask = torch.zeros(blocks, 1, width, before + width, dtype=dtype, device=self.device)
+        mask[:, 0, :, before:].masked_fill_(~seen, torch.finfo(dtype).min)
+        return mask
+
+    def _run(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:  # noqa: ANN401 - untyped torch
+        more = {"use_cache": False} | more
+        if self.projects:
+            states: torch.Tensor = self.hf.base_model(ids, **more)[0]
             return states
-        logits: torch.Tensor = self.hf(ids, use_cache=False, **more).logits
+        logits: torch.Tensor = self.hf(ids, **more).logits
         return logits
 
-    def _logits(self, states: torch.Tensor) -> torch.Tensor:
-        if not self.projects:
-            return states
-        logits: torch.Tensor = self.hf.get_output_embeddings()(states)
-        return logits
+    def _budget(self) -> int:
+        text = self.hf.config.get_text_config()
+        hidden = int(getattr(text, "hidden_size", 1024))
+        widest = max(int(getattr(text, "intermediate_size", 0) or 0), 3 * hidden)
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            # a third of the memory, twenty activations of the widest layer alive at once;
+            # a power of two, so that a little more or less free memory batches alike
+            most = free // 3 // (20 * widest * self.hf.dtype.itemsize)
+            tokens = 2 ** min(17, max(9, int(np.log2(max(1, most)))))
+        else:
+            tokens = min(4096, max(256, _CACHED_BYTES // (4 * widest)))
+        return tokens if self.projects else max(1, min(tokens, _LOGITS // self.vocab))
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
     def _can_project(self) -> bool:
@@ -130,25 +141,49 @@ class Forward:
         head = self.hf.get_output_embeddings()
         if head is None or self.hf.base_model is self.hf:
             return False
-        ids = torch.tensor([_sample(self.hf, 12)], device=self.device)
+        ids = torch.tensor([self._sample(12)], device=self.device)
         apart = head(self.hf.base_model(ids, use_cache=False)[0])
         whole = self.hf(ids, use_cache=False).logits
         return apart.shape == whole.shape and self._equal(apart, whole)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
+    def _can_pad(self) -> bool:
+        ids = self._sample(17)
+        return self._agrees([Pair((a[0],), tuple(a[1:]), 1, True) for a in (ids, ids[5:12])])
+
     def _can_do_trees(self) -> bool:
-        """Whether branches of a tree get the states they would have as plain sequences."""
-        if not _sees_everything(self.hf.config):
-            return False
-        ids = _sample(self.hf, 16)
-        context, arms = tuple(ids[:5]), (ids[5:9], ids[9:14], ids[5:7] + ids[14:])
-        pairs = [Pair(context, tuple(arm), 1, True) for arm in arms]
-        [tree], _ = grow(pairs, shared=True, spare=SPARE)
-        together = self._states([tree])[0]
-        for pair in pairs:
-            alone = self._states([Row.chain(pair.context + pair.continuation[:-1])])[0]
-            path = _path(tree, pair)
-            if not self._equal(together[path], alone):
+        return self._agrees(self._family())
+
+    def _can_keep(self) -> bool:
+        return self._agrees(self._family(), kept=4)
+
+    def _family(self) -> list[Pair]:
+        """Continuations of one context, two of them with a common beginning."""
+        ids = self._sample(20)
+        arms = (ids[5:9], ids[9:14], ids[5:7] + ids[14:])
+        return [Pair(tuple(ids[:5]), tuple(arm), 1, True) for arm in arms]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
+    def _agrees(self, pairs: list[Pair], kept: int = 0) -> bool:
+        """Whether pairs computed together get the states they get one by one.
+
+        Where they have a common context they are a tree, beside a stranger in one block.
+        """
+        forest = Forest(pairs)
+        trees = len({p.context for p in pairs}) == 1
+        rows = grow(
+            forest, 0, len(pairs), kept, Costs(0.0), trees=trees, most=10**6
+        )  # fmt: skip
+        blocks = [[0, *range(len(rows))]] if trees else [[r] for r in range(len(rows))]
+        counts = np.array([len(p.continuation) for p in pairs])
+        batch = build(rows, blocks, counts)
+        beginning = self.keep(np.array(pairs[0].context[:kept])) if kept else None
+        states = self._states(batch, beginning).flatten(0, 1)
+        said = np.split(batch.nodes, np.cumsum(batch.counts)[:-1])
+        for number, nodes in zip(batch.pairs.tolist(), said, strict=True):
+            pair = pairs[number]
+            ids = torch.tensor([pair.context + pair.continuation[:-1]], device=self.device)
+            alone = self._run(ids)[0, -len(pair.continuation) :]
+            if not self._equal(states[torch.from_numpy(nodes).to(self.device)], alone):
                 return False
         return True
 
@@ -156,18 +191,58 @@ class Forward:
         scale = max(1.0, float(other.abs().max()))
         return bool((one.float() - other.float()).abs().max() <= self._tolerance * scale)
 
-
-def _path(tree: Row, pair: Pair) -> list[int]:
-    """Nodes of a tree that a context and the fed part of its continuation run through."""
-    nodes = list(range(len(pair.context)))
-    for token in pair.continuation[:-1]:
-        nodes.append(tree.step(nodes[-1], token))
-    return nodes
+    def _sample(self, n: int) -> list[int]:
+        return [(7 * i + 3) % self.vocab for i in range(n)]
 
 
-def _sample(hf: Any, n: int) -> list[int]:  # noqa: ANN401 - an untyped torch module
-    vocab = int(hf.config.get_text_config().vocab_size)
-    return [(7 * i + 3) % vocab for i in range(n)]
+class _KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers carries no types
+    """Keys and values of a beginning, put before those of each row and left as they are."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.keys, self.values, self.is_initialized = keys, values, True
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *_: Any,  # noqa: ANN401 - what other layers want
+        **__: Any,  # noqa: ANN401
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both together; nothing is stored."""
+        n = len(key_states)
+        keys = self.keys.expand(n, -1, -1, -1)
+        values = self.values.expand(n, -1, -1, -1)
+        return torch.cat([keys, key_states], -2), torch.cat([values, value_states], -2)
+
+
+def _proves(way: Any) -> bool:  # noqa: ANN401 - a bound method
+    """Whether the network gets a way right; one that it does not take raises anything."""
+    try:
+        return bool(way())
+    except Exception:  # noqa: BLE001 - a library's refusal of an argument has no one class
+        return False
+
+
+def _costs(hf: Any) -> Costs:  # noqa: ANN401 - an untyped torch module
+    """Price of attention and of a call, from the shape of the network.
+
+    Attending costs 4 operations per key and channel and layer, and about half as much again
+    as its operations (measured on a CPU); a token costs 2 operations per weight of the
+    body. A call costs as much as some 32 tokens for reading the weights, and half a
+    millisecond per layer for launching it, at 70 billion operations a second.
+    """
+    text = hf.config.get_text_config()
+    layers = int(getattr(text, "num_hidden_layers", 1))
+    hidden = int(getattr(text, "hidden_size", 1))
+    outer = {id(m.weight): m.weight.numel() for m in _outer(hf)}
+    body = max(1, sum(p.numel() for p in hf.parameters()) - sum(outer.values()))
+    return Costs(attention=3 * hidden * layers / body, call=32 + 17.5e6 * layers / body)
+
+
+def _outer(hf: Any) -> list[Any]:  # noqa: ANN401 - untyped torch modules
+    found = [hf.get_input_embeddings(), hf.get_output_embeddings()]
+    return [m for m in found if getattr(m, "weight", None) is not None]
 
 
 def _sees_everything(config: Any) -> bool:  # noqa: ANN401 - an untyped library object

@@ -32,17 +32,25 @@ class Remembering:
         self.conditions = model.conditions
 
     def score(
-        self, requests: Sequence[tuple[str, str]], *, per_token: bool = False
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        per_token: bool = False,
+        moments: bool = False,
     ) -> list[Score]:
         """Score each pair, asking the model only for those it has not been asked before."""
-        if per_token:
-            return self._model.score(requests, per_token=True)
+        if per_token or moments:
+            return self._model.score(requests, per_token=per_token, moments=moments)
         new = list(dict.fromkeys(r for r in requests if r not in self._known))
         if len(self._known) + len(new) > MOST:
             self._known.clear()
             new = list(dict.fromkeys(requests))
         self._known.update(zip(new, self._model.score(new), strict=True))
         return [self._known[r] for r in requests]
+
+    def recheck(self) -> float | None:
+        """Compute again what the model computed; what came from memory is not looked at."""
+        return self._model.recheck()
 
     def generate(
         self,

@@ -1,5 +1,6 @@
 """Tiny models with random weights, saved as folders: what tests of any room run on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ CORPUS = (
 
 
 def tiny_tokenizer(vocab: int = 300, *, add_bos: bool = False) -> Any:  # noqa: ANN401 - untyped library
-    """Byte-level BPE of about `vocab` tokens with `<bos>`, `<eos>` and `<pad>` as 0, 1, 2.
+    """`bpe_tokenizer` of a few sentences.
 
     Args:
         vocab: at least 259 (256 bytes and three special tokens).
         add_bos: whether encoding with special tokens puts `<bos>` first.
     """
+    return bpe_tokenizer(CORPUS * 4, vocab, add_bos=add_bos)
+
+
+def bpe_tokenizer(texts: Iterable[str], vocab: int, *, add_bos: bool = False) -> Any:  # noqa: ANN401 - untyped library
+    """Byte-level BPE of at most `vocab` tokens with `<bos>`, `<eos>` and `<pad>` as 0, 1, 2."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -31,7 +37,7 @@ def tiny_tokenizer(vocab: int = 300, *, add_bos: bool = False) -> Any:  # noqa: 
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator(CORPUS * 4, trainer)
+    core.train_from_iterator(texts, trainer)
     if add_bos:
         core.post_processor = processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 0)]

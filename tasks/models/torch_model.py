@@ -1,18 +1,24 @@
 """A transformers model behind the seam that audits and benchmarks ask through."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from audits.errors import AuditError, MeasureError
 from audits.model import Score
+from tasks.models.answers import Answers, answer
 from tasks.models.encode import Encoder, Pair
-from tasks.models.forward import SPARE, Answers, Forward
+from tasks.models.forward import Forward
 from tasks.models.generate import Sampling, continue_prompts
-from tasks.models.rows import grow, truncate
+from tasks.models.progress import Progress
+from tasks.models.rows import truncate
+from tasks.models.selfcheck import Reservoir
 from tasks.models.windows import windows
+
+ITEMS_AT_ONCE = 4096
+"""Requests that are planned together, so that memory does not grow with their number."""
+CHARACTERS_AT_ONCE = 2**22
 
 
 class TorchModel:
@@ -36,6 +42,7 @@ class TorchModel:
         self.encoder = Encoder(tokenizer, add_bos=add_bos)
         self.max_length = _max_length(hf.config, tokenizer)
         self.forward = Forward(hf)
+        self.sample = Reservoir()
 
     @property
     def n_parameters(self) -> int:
@@ -60,7 +67,11 @@ class TorchModel:
         }
 
     def score(
-        self, requests: Sequence[tuple[str, str]], *, per_token: bool = False
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        per_token: bool = False,
+        moments: bool = False,
     ) -> list[Score]:
         """Score each (context, continuation) pair; see `LanguageModel.score`.
 
@@ -70,8 +81,18 @@ class TorchModel:
             AuditError: a continuation is empty or longer than the model's `max_length`.
             MeasureError: the network gave something that is not finite.
         """
-        pairs = self.encoder.pairs(requests)
-        return self._score(pairs, [c[-40:] + "|" + t[:40] for c, t in requests], per_token)
+        unique = list(dict.fromkeys(requests))
+        sizes = [len(context) + len(text) for context, text in unique]
+        found: dict[tuple[str, str], Score] = {}
+        with Progress("scoring", sum(sizes)) as bar:
+            for low, high in _portions(sizes):
+                asked = unique[low:high]
+                pairs, said = self._answer(
+                    self.encoder.pairs(asked), [_name(*r) for r in asked],
+                    sum(sizes[low:high]), bar, moments=moments,
+                )  # fmt: skip
+                found.update(zip(asked, _scores(pairs, said, per_token), strict=True))
+        return [found[request] for request in requests]
 
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts of any length given BOS (or EOS), window after window.
@@ -83,19 +104,23 @@ class TorchModel:
             texts: what to score.
             add_special: score also the BOS that the tokenizer adds, as lm-eval does.
         """
-        lead = [self.encoder.prefix] if add_special and self.encoder.adds_bos else []
-        tokens = [
-            ([] if lead and t.startswith(self.encoder.prefix_text) else lead) + ids
-            for t, ids in zip(texts, self.encoder.plain(texts), strict=True)
-        ]
-        cut = [windows(ids, self.encoder.prefix, self.max_length) for ids in tokens]
-        pairs = [Pair(c, k, 0, True) for parts in cut for c, k in parts]
-        names = [t[:60] for t, parts in zip(texts, cut, strict=True) for _ in parts]
-        scores = iter(self._score(pairs, names, per_token=False))
-        return [
-            _total([next(scores) for _ in parts], len(text.encode()))
-            for text, parts in zip(texts, cut, strict=True)
-        ]
+        sizes = [len(text) for text in texts]
+        scores: list[Score] = []
+        with Progress("scoring", sum(sizes)) as bar:
+            for low, high in _portions(sizes):
+                scores += self._texts(texts[low:high], add_special, bar)
+        return scores
+
+    def recheck(self) -> float | None:
+        """Compute a sample of what was scored since the last call again, one by one.
+
+        Returns:
+            The largest difference in nats, or None where nothing was scored.
+        """
+        items = list(self.sample.items)
+        self.sample.clear()
+        again = [sum(self.forward.alone(pair)) for pair, _ in items]
+        return max((abs(a - b) for a, (_, b) in zip(again, items, strict=True)), default=None)
 
     def generate(
         self,
@@ -128,9 +153,35 @@ class TorchModel:
         ends = listed if isinstance(listed, list) else [listed]
         return frozenset(e for e in (*ends, self.tokenizer.eos_token_id) if e is not None)
 
-    def _score(
-        self, pairs: Sequence[Pair], names: Sequence[str], per_token: bool
-    ) -> list[Score]:
+    def _texts(self, texts: Sequence[str], add_special: bool, bar: Progress) -> list[Score]:
+        lead = [self.encoder.prefix] if add_special and self.encoder.adds_bos else []
+        tokens = [
+            ([] if lead and t.startswith(self.encoder.prefix_text) else lead) + ids
+            for t, ids in zip(texts, self.encoder.plain(texts), strict=True)
+        ]
+        cut = [windows(ids, self.encoder.prefix, self.max_length) for ids in tokens]
+        pairs = [Pair(c, k, 0, True) for parts in cut for c, k in parts]
+        names = [t[:60] for t, parts in zip(texts, cut, strict=True) for _ in parts]
+        scores: Iterator[Score] = iter(())
+        if pairs:
+            scores = iter(
+                _scores(*self._answer(pairs, names, sum(map(len, texts)), bar), False)
+            )
+        return [
+            _total([next(scores) for _ in parts], len(text.encode()))
+            for text, parts in zip(texts, cut, strict=True)
+        ]
+
+    def _answer(
+        self,
+        pairs: Sequence[Pair],
+        names: Sequence[str],
+        characters: int,
+        bar: Progress,
+        *,
+        moments: bool = False,
+    ) -> tuple[list[Pair], Answers]:
+        """The pairs as far as they fit, and what the network says of them."""
         for pair, name in zip(pairs, names, strict=True):
             if len(pair.continuation) > self.max_length:
                 raise AuditError(
@@ -138,31 +189,48 @@ class TorchModel:
                     f"{self.max_length} positions; shorten the text or score it in windows"
                 )
         cut = [truncate(pair, self.max_length) for pair in pairs]
-        rows, places = grow(cut, shared=self.forward.trees, spare=SPARE)
-        answers: dict[int, Answers] = {}
-        with tqdm(total=len(rows), desc="scoring", unit="row", delay=3, leave=False) as bar:
-            for answer in self.forward.answer(rows):
-                answers[answer.row] = answer
-                bar.update()
-        scores = []
-        for pair, place, name in zip(cut, places, names, strict=True):
-            values = answers[place.row].logprobs[place.asks]
-            if not np.isfinite(values).all():
-                raise MeasureError(
-                    f"{name!r}: the model gave a log-probability that is not finite; its "
-                    "weights are damaged or its arithmetic overflowed"
-                )
-            scores.append(
-                Score(
-                    logprob=float(values.sum()),
-                    n_tokens=len(values),
-                    n_bytes=pair.n_bytes,
-                    greedy=bool(answers[place.row].greedy[place.asks].all()),
-                    boundary_stable=pair.stable,
-                    tokens=tuple(values.tolist()) if per_token else (),
-                )
+        said = answer(
+            self.forward, cut, moments=moments, done=bar.done,
+            planned=lambda work: bar.plan(characters, work),
+        )  # fmt: skip
+        bad = ~np.isfinite(said.logprobs)
+        if bad.any():
+            first = int(np.searchsorted(said.starts, bad.argmax(), side="right")) - 1
+            raise MeasureError(
+                f"{names[first]!r}: the model gave a log-probability that is not finite; its "
+                "weights are damaged or its arithmetic overflowed"
             )
-        return scores
+        self.sample.offer(cut, said.sums())
+        return cut, said
+
+
+def _name(context: str, continuation: str) -> str:
+    return f"{context[-40:]}|{continuation[:40]}"
+
+
+def _portions(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut items into runs of limited number and size: from, to below."""
+    low, held = 0, 0
+    for at, size in enumerate(sizes):
+        full = at - low == ITEMS_AT_ONCE or held + size > CHARACTERS_AT_ONCE
+        if full and at > low:
+            yield low, at
+            low, held = at, 0
+        held += size
+    if low < len(sizes):
+        yield low, len(sizes)
+
+
+def _scores(pairs: Sequence[Pair], said: Answers, per_token: bool) -> list[Score]:
+    bounds = said.starts.tolist()
+    each = said.logprobs.tolist() if per_token else []
+    moments = [tuple(pair) for pair in said.moments.tolist()] if said.moments.size else []
+    return [
+        Score(total, b - a, pair.n_bytes, top, pair.stable, tuple(each[a:b]), tuple(moments[a:b]))
+        for pair, total, top, a, b in zip(
+            pairs, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True
+        )
+    ]
 
 
 def _total(parts: Sequence[Score], n_bytes: int) -> Score:
