@@ -37,6 +37,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from registry import parts
     from tasks import dataset
     from tasks.models.memory import remembered
+    from tasks.models.selfcheck import selfcheck
 
     asked = settings.audit
     require_dataset(asked, job.inputs)
@@ -53,7 +54,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         expected=tuple(e.id for e in examples),
         records=records,
         basis=basis(settings, examples),
-        conditions=model.conditions,
+        conditions=model.conditions | selfcheck(model),
     )
     parts.write(part, job.out)
 

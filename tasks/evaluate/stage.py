@@ -31,6 +31,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     from tasks.evaluate.benchmarks import run_tasks
     from tasks.evaluate.texts import measure_texts
     from tasks.models.load import load
+    from tasks.models.selfcheck import selfcheck
 
     if not settings.tasks and not settings.texts:
         raise SpecError("evaluate: neither tasks nor texts are named; name at least one")
@@ -46,7 +47,9 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
         expected=tuple(e for outcome in outcomes for e in outcome.expected),
         records=records_frame(row for outcome in outcomes for row in outcome.rows),
         basis=basis(settings, outcomes),
-        conditions=model.conditions | {"lm_eval": metadata.version("lm-eval")},
+        conditions=model.conditions
+        | selfcheck(model)
+        | {"lm_eval": metadata.version("lm-eval")},
         notes={outcome.name: dict(outcome.notes) for outcome in outcomes},
     )
     parts.write(part, job.out)

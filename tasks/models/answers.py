@@ -32,11 +32,13 @@ class Answers:
 
     def sums(self) -> list[float]:
         """Log-probability of each pair, in nats."""
-        return np.add.reduceat(self.logprobs, self.starts[:-1]).tolist()
+        sums: list[float] = np.add.reduceat(self.logprobs, self.starts[:-1]).tolist()
+        return sums
 
     def argmax(self) -> list[bool]:
         """Whether every token of each pair was the argmax."""
-        return np.logical_and.reduceat(self.greedy, self.starts[:-1]).tolist()
+        every: list[bool] = np.logical_and.reduceat(self.greedy, self.starts[:-1]).tolist()
+        return every
 
 
 @dataclass(frozen=True, slots=True)

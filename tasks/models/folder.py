@@ -20,8 +20,8 @@ _TOKENIZERS = (
     ("vocab.json", "merges.txt"),
     ("vocab.txt",),
 )
-_CAUSAL = ("ForCausalLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
-"""What the names of classes with a language head hold; the first is what people should see."""
+_HEADS = ("ForCausalLM", "ForMaskedLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
+"""What the names of classes with a language head hold; people should see the first two."""
 _IDENTITY = (
     "*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -45,7 +45,7 @@ def check_folder(path: Path) -> None:
             f"{path / 'config.json'}: has no 'model_type', so it does not describe a model; "
             "save the model with transformers' save_pretrained"
         )
-    _require_causal_head(path / "config.json", config)
+    _require_head(path / "config.json", config)
     for shard, listed in _shards(path).items():
         _check_shard(shard, listed)
     tokenizer_file(path)
@@ -121,14 +121,14 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _require_causal_head(file: Path, config: Mapping[str, Any]) -> None:
+def _require_head(file: Path, config: Mapping[str, Any]) -> None:
     """Refuse a model saved without a language head: transformers would draw a random one."""
     named = config.get("architectures")
     classes = [str(name) for name in named] if isinstance(named, list) else []
-    if classes and not any(head in name for name in classes for head in _CAUSAL):
+    if classes and not any(head in name for name in classes for head in _HEADS):
         raise SpecError(
-            f"{file}: architectures is {', '.join(classes)}, which has no causal language "
-            f"head; give a model saved with its {_CAUSAL[0]} class"
+            f"{file}: architectures is {', '.join(classes)}, which has no language head; "
+            f"give a model saved with its {_HEADS[0]} or {_HEADS[1]} class"
         )
 
 

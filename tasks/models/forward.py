@@ -1,5 +1,6 @@
 """How does a batch of rows go through a causal network, and in which ways can it?"""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,19 @@ class Forward:
         found: list[float] = logp.gather(1, asked[:, None])[:, 0].double().tolist()
         return found
 
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
+    def after(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits (row, vocabulary) after the last token of each sequence, nothing kept."""
+        if not self.pads and len(rows) > 1:
+            return torch.cat([self.after([row]) for row in rows])
+        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for r, row in enumerate(rows):
+            ids[r, : len(row)] = row
+        states = self._run(torch.from_numpy(ids).to(self.device))
+        last = states[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
+        logits: torch.Tensor = self.head.layer(last) if self.projects else last  # type: ignore[misc]  # there is one
+        return logits.float()
+
     def _states(self, batch: Batch, kept: Kept | None = None) -> torch.Tensor:
         """Last hidden states (or logits, where the head cannot be applied alone)."""
         ids = torch.from_numpy(batch.tokens).to(self.device)
@@ -130,7 +144,7 @@ class Forward:
             # a third of the memory, twenty activations of the widest layer alive at once;
             # a power of two, so that a little more or less free memory batches alike
             most = free // 3 // (20 * widest * self.hf.dtype.itemsize)
-            tokens = 2 ** min(17, max(9, int(np.log2(max(1, most)))))
+            tokens = 1 << min(17, max(9, int(most).bit_length() - 1))
         else:
             tokens = min(4096, max(256, _CACHED_BYTES // (4 * widest)))
         return tokens if self.projects else max(1, min(tokens, _LOGITS // self.vocab))
@@ -141,13 +155,13 @@ class Forward:
         head = self.hf.get_output_embeddings()
         if head is None or self.hf.base_model is self.hf:
             return False
-        ids = torch.tensor([self._sample(12)], device=self.device)
+        ids = torch.tensor([self.sample(12)], device=self.device)
         apart = head(self.hf.base_model(ids, use_cache=False)[0])
         whole = self.hf(ids, use_cache=False).logits
-        return apart.shape == whole.shape and self._equal(apart, whole)
+        return apart.shape == whole.shape and self.equal(apart, whole)
 
     def _can_pad(self) -> bool:
-        ids = self._sample(17)
+        ids = self.sample(17)
         return self._agrees([Pair((a[0],), tuple(a[1:]), 1, True) for a in (ids, ids[5:12])])
 
     def _can_do_trees(self) -> bool:
@@ -158,11 +172,10 @@ class Forward:
 
     def _family(self) -> list[Pair]:
         """Continuations of one context, two of them with a common beginning."""
-        ids = self._sample(20)
+        ids = self.sample(20)
         arms = (ids[5:9], ids[9:14], ids[5:7] + ids[14:])
         return [Pair(tuple(ids[:5]), tuple(arm), 1, True) for arm in arms]
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch types are not followed
     def _agrees(self, pairs: list[Pair], kept: int = 0) -> bool:
         """Whether pairs computed together get the states they get one by one.
 
@@ -183,15 +196,17 @@ class Forward:
             pair = pairs[number]
             ids = torch.tensor([pair.context + pair.continuation[:-1]], device=self.device)
             alone = self._run(ids)[0, -len(pair.continuation) :]
-            if not self._equal(states[torch.from_numpy(nodes).to(self.device)], alone):
+            if not self.equal(states[torch.from_numpy(nodes).to(self.device)], alone):
                 return False
         return True
 
-    def _equal(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+    def equal(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+        """Whether two ways of computing agree, relative to the largest value."""
         scale = max(1.0, float(other.abs().max()))
         return bool((one.float() - other.float()).abs().max() <= self._tolerance * scale)
 
-    def _sample(self, n: int) -> list[int]:
+    def sample(self, n: int) -> list[int]:
+        """Some tokens, always the same."""
         return [(7 * i + 3) % self.vocab for i in range(n)]
 
 
@@ -216,10 +231,11 @@ class _KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers carries no
         return torch.cat([keys, key_states], -2), torch.cat([values, value_states], -2)
 
 
-def _proves(way: Any) -> bool:  # noqa: ANN401 - a bound method
+def _proves(way: Callable[[], bool]) -> bool:
     """Whether the network gets a way right; one that it does not take raises anything."""
     try:
-        return bool(way())
+        with torch.inference_mode():
+            return way()
     except Exception:  # noqa: BLE001 - a library's refusal of an argument has no one class
         return False
 

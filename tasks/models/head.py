@@ -40,7 +40,7 @@ class Head:
     def __init__(self, layer: Any | None, vocab: int) -> None:  # noqa: ANN401 - untyped torch
         self.layer, self.vocab = layer, vocab
         # a quantized layer is a subclass or wears hooks: only a plain one is cut into tiles
-        self.tiles = type(layer) is torch.nn.Linear and not layer._forward_pre_hooks  # noqa: SLF001 - no public way
+        self.tiles = isinstance(layer, torch.nn.Linear) and _plain(layer)
 
     def read(
         self, states: torch.Tensor, nodes: Ints, tokens: Ints, *, moments: bool = False
@@ -113,9 +113,7 @@ class _Sum:
 
     def add(self, logits: torch.Tensor, low: int) -> None:
         """Take the logits of the tokens from `low` on; overwrites nothing but scratch."""
-        first, last = np.searchsorted(
-            self.tokens[self.order], [low, low + logits.shape[1]]
-        )
+        first, last = np.searchsorted(self.tokens[self.order], [low, low + logits.shape[1]])
         if first < last:
             mine = self.order[first:last]
             at = torch.from_numpy(self.where[mine]).to(self.device)
@@ -134,6 +132,12 @@ class _Sum:
         logprobs = (self.asked - (self.top + self.sum.log())[at]).clamp_(max=0.0)
         greedy = self.best[at] == torch.from_numpy(self.tokens).to(self.device)
         return logprobs.double().cpu().numpy(), greedy.cpu().numpy()
+
+
+def _plain(layer: torch.nn.Linear) -> bool:
+    """Whether a layer is nothing but its weight and bias."""
+    hooks = (layer._forward_pre_hooks, layer._forward_hooks)
+    return type(layer) is torch.nn.Linear and not any(hooks) and "forward" not in vars(layer)
 
 
 def _moments(logits: torch.Tensor) -> torch.Tensor:

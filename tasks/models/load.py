@@ -11,6 +11,7 @@ from tasks.models.folder import check_folder, is_folder, tokenizer_file, weights
 from tasks.models.hub import fetch
 
 if TYPE_CHECKING:
+    from tasks.models.masked import MaskedModel
     from tasks.models.torch_model import TorchModel
 
 Dtype = Literal["float32", "bfloat16"]
@@ -25,9 +26,10 @@ def load(
     dtype: str = "float32",
     device: str | None = None,
     add_bos: bool | None = None,
-) -> "TorchModel":
+) -> "TorchModel | MaskedModel":
     """Load a model for scoring and generation, in eval mode.
 
+    An encoder with a masked language head becomes a `MaskedModel`, which only scores.
     Packed weights that compressed-tensors wrote are loaded through transformers; code that
     comes with a model is never run.
 
@@ -44,17 +46,20 @@ def load(
         raise SpecError(f"dtype {dtype!r} is not supported; choose float32 or bfloat16")
     import torch
 
+    from tasks.models.masked import MaskedModel
     from tasks.models.torch_model import TorchModel
 
     folder = locate(ref)
     config = _config(folder)
     tokenizer = _tokenizer(folder)
-    hf = _network(folder, config, getattr(torch, dtype))
+    masked = _is_masked(config)
+    hf = _network(folder, config, getattr(torch, dtype), masked=masked)
     _require_room(folder, tokenizer, hf)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return TorchModel(
-        hf.to(where).eval(), tokenizer, digest=weights_digest(folder), add_bos=add_bos
-    )
+    hf, digest = hf.to(where).eval(), weights_digest(folder)
+    if masked:
+        return MaskedModel(hf, tokenizer, digest=digest)
+    return TorchModel(hf, tokenizer, digest=digest, add_bos=add_bos)
 
 
 def locate(ref: str | Path) -> Path:
@@ -70,7 +75,11 @@ def locate(ref: str | Path) -> Path:
 
 
 def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_MASKED_LM_MAPPING,
+        AutoConfig,
+    )
 
     from tasks.models.quiet import quiet
 
@@ -79,32 +88,48 @@ def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
         found = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    if type(found) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if not {type(found)} & {*MODEL_FOR_CAUSAL_LM_MAPPING, *MODEL_FOR_MASKED_LM_MAPPING}:
         raise SpecError(
             f"{file}: model_type {found.model_type!r} is no causal language model that "
-            "transformers knows; give another model"
+            "transformers knows, nor a masked one; give another model"
         )
     return found
 
 
-def _network(folder: Path, config: Any, dtype: Any) -> Any:  # noqa: ANN401 - untyped library objects
+def _is_masked(config: Any) -> bool:  # noqa: ANN401 - an untyped library object
+    """Whether the weights are those of a masked language model.
+
+    Some families come in both forms; then the class they were saved with says which.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        return False
+    named = any("ForMaskedLM" in str(name) for name in config.architectures or ())
+    return named or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+
+
+def _network(folder: Path, config: Any, dtype: Any, *, masked: bool) -> Any:  # noqa: ANN401 - untyped library objects
     """The network, with every weight from the folder.
 
     Raises:
-        SpecError: configuration and weights make no causal language model.
+        SpecError: configuration and weights make no language model of this kind.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     from tasks.models.quiet import patient_bars, quiet
 
     file = folder / "config.json"
+    kind, auto = (
+        ("masked", AutoModelForMaskedLM) if masked else ("causal", AutoModelForCausalLM)
+    )
     with (
         quiet(),
         patient_bars(),
-        _said(file, "no causal language model can be made of it", CORRECT),
+        _said(file, f"no {kind} language model can be made of it", CORRECT),
     ):
-        hf, report = AutoModelForCausalLM.from_pretrained(
+        hf, report = auto.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
             local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
@@ -117,7 +142,10 @@ def _network(folder: Path, config: Any, dtype: Any) -> Any:  # noqa: ANN401 - un
     ):
         # packed layers get their weights when the whole network is first called, not its parts
         first, other = hf(torch.tensor([[0, 0], [0, 1]])).logits[:, 0].float()
-    _require_causal(file, first, other, 1e-3 if dtype == torch.float32 else 5e-2)
+    if masked:
+        _require_masked(file, first, other)
+    else:
+        _require_causal(file, first, other, 1e-3 if dtype == torch.float32 else 5e-2)
     return hf
 
 
@@ -191,4 +219,13 @@ def _require_causal(file: Path, first: Any, other: Any, tolerance: float) -> Non
         raise SpecError(
             f"{file}: describes no causal language model: what it says of a word depends on "
             "the word after; give a decoder, saved with its ForCausalLM class"
+        )
+
+
+def _require_masked(file: Path, first: Any, other: Any) -> None:  # noqa: ANN401 - tensors
+    """Refuse a network whose word on a position never changes with what comes after it."""
+    if bool((first == other).all()):
+        raise SpecError(
+            f"{file}: describes no masked language model: what it says of a word does not "
+            "depend on the word after; give an encoder, saved with its ForMaskedLM class"
         )

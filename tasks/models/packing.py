@@ -54,7 +54,7 @@ def pack(
     widths = sorted(waiting)
     while widths:
         width = max(widths[-1], floor if several else 1)
-        batch = []
+        batch: list[list[int]] = []
         while widths and len(batch) < max(1, budget // width):
             batch.append(_fill(waiting, widths, width if several else widths[-1]))
         yield batch

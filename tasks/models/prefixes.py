@@ -26,7 +26,7 @@ class Span:
 class _Shared:
     """Sequences with a common beginning, while they are collected.
 
-    `plain` and `calls` are the price of the best rows for them, and by how much it falls
+    `plain` and `relief` are the price of the best rows for them, and by how much it falls
     for each first token that is kept; `best` is their price with the `picks` made so far.
     """
 
@@ -54,6 +54,8 @@ class _Shared:
     def close(self, costs: Costs, most: int) -> "_Shared":
         """Choose between one row, several rows, and a beginning that is kept."""
         self.size += self.depth
+        kept = min(self.depth, self.context - 1)
+        keeping = costs.row(kept) + costs.call + self.plain - kept * self.relief
         as_row = costs.row(self.size)
         if self.whole and self.size <= most and as_row <= self.plain:
             self.plain, self.relief = as_row, 1 + costs.attention * self.size
@@ -61,10 +63,8 @@ class _Shared:
             self.whole = False
         if self.plain <= self.best:
             self.best, self.picks = self.plain, []
-        kept = min(self.depth, self.context - 1)
-        price = costs.row(kept) + costs.call + self.plain - kept * self.relief
-        if kept > 0 and price < self.best:
-            self.best, self.picks = price, [Span(self.low, self.high, kept)]
+        if kept > 0 and keeping < self.best:
+            self.best, self.picks = keeping, [Span(self.low, self.high, kept)]
         return self
 
 
@@ -107,6 +107,7 @@ def _run(forest: Forest, low: int, high: int, costs: Costs, most: int) -> list[S
     sizes, contexts = forest.fed[low:high].tolist(), forest.context[low:high].tolist()
     depths = [*forest.shared[low + 1 : high].tolist(), -1]
     opened: list[_Shared] = []
+    node = _Shared(0, low, high)
     for i, depth in enumerate(depths):
         price, relief = costs.row(sizes[i]), 1 + costs.attention * sizes[i]
         node = _Shared(

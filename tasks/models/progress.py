@@ -36,7 +36,7 @@ class Progress:
     @property
     def total(self) -> float:
         """Work of the whole, as far as is known."""
-        return float(self._bar.total)
+        return float(self._bar.total or 0)
 
     def plan(self, characters: int, work: float) -> None:
         """So many more characters are planned, and are so much work."""

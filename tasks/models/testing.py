@@ -13,6 +13,29 @@ CORPUS = (
 """What the tiny tokenizer is trained on; any text can be encoded, byte by byte."""
 
 
+REQUESTS = [
+    ("Once upon a time", " there was a girl"),
+    ("Once upon a time", " there were two"),
+    ("Once upon a time", " bread"),
+    ("", "She was the doctor"),
+    ("Who should Derek hug", " after shocking Richard?"),
+    ("The park." + " The park." * 20, " bread"),
+]
+"""Requests that share contexts and beginnings, have none, or are longer than a tiny model."""
+
+
+def by_hand(model: Any, context: str, continuation: str) -> list[float]:  # noqa: ANN401 - any model of ours
+    """Log-probabilities by one sequence, one forward pass and one log-softmax."""
+    import torch
+
+    [pair] = model.encoder.pairs([(context, continuation)])
+    ids = (pair.context + pair.continuation)[-(model.max_length + 1) :]
+    with torch.inference_mode():
+        logits = model.hf(torch.tensor([ids[:-1]])).logits[0].float().log_softmax(-1)
+    n = len(pair.continuation)
+    return [float(logits[len(ids) - 1 - n + i, ids[len(ids) - n + i]]) for i in range(n)]
+
+
 def tiny_tokenizer(vocab: int = 300, *, add_bos: bool = False) -> Any:  # noqa: ANN401 - untyped library
     """`bpe_tokenizer` of a few sentences.
 
@@ -98,6 +121,84 @@ def tiny_gpt2(
         torch.manual_seed(seed)
         model = GPT2LMHeadModel(config)
     return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+
+
+def tiny_neox(
+    folder: Path,
+    vocab: int = 300,
+    layers: int = 2,
+    width: int = 64,
+    seed: int = 0,
+    *,
+    add_bos: bool = False,
+    max_length: int = 128,
+) -> Path:
+    """Save a random GPT-NeoX (partly rotated heads, parallel residual) and its tokenizer."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        vocab_size=vocab, hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=layers, num_attention_heads=4, max_position_embeddings=max_length,
+        initializer_range=0.3, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GPTNeoXForCausalLM(config)
+    return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+
+
+def tiny_mamba2(folder: Path, *, add_bos: bool = False) -> Path:
+    """Save a random Mamba-2 (a state instead of keys and values) and its tokenizer."""
+    import torch
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    config = Mamba2Config(
+        vocab_size=300, hidden_size=32, num_hidden_layers=2, state_size=8, num_heads=4,
+        head_dim=16, n_groups=1, expand=2, chunk_size=8, bos_token_id=0, eos_token_id=1,
+        pad_token_id=2, initializer_range=0.3, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Mamba2ForCausalLM(config)
+    return _save(model, tiny_tokenizer(add_bos=add_bos), folder)
+
+
+def tiny_rwkv(folder: Path, *, add_bos: bool = False) -> Path:
+    """Save a random RWKV-4 (the RWKV that transformers has) and its tokenizer."""
+    import torch
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    config = RwkvConfig(
+        vocab_size=300, context_length=128, hidden_size=32, num_hidden_layers=2,
+        attention_hidden_size=32, intermediate_size=64, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = RwkvForCausalLM(config)
+        for weight in model.parameters():
+            weight.data += 0.3 * torch.randn_like(weight)
+    return _save(model, tiny_tokenizer(add_bos=add_bos), folder)
+
+
+def tiny_mobilebert(folder: Path) -> Path:
+    """Save a random MobileBERT with its masked language head and a tokenizer of words."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast, MobileBertConfig, MobileBertForMaskedLM
+
+    core = BertWordPieceTokenizer(lowercase=True)
+    core.train_from_iterator(CORPUS * 4, vocab_size=300, min_frequency=1, show_progress=False)
+    tokenizer = BertTokenizerFast(tokenizer_object=core._tokenizer)
+    config = MobileBertConfig(
+        vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, embedding_size=16, intra_bottleneck_size=16,
+        max_position_embeddings=64, initializer_range=0.3, num_feedforward_networks=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MobileBertForMaskedLM(config)
+    return _save(model, tokenizer, folder)
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> Path:  # noqa: ANN401 - untyped libraries

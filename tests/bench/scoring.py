@@ -7,6 +7,7 @@ the fastest of a few batch sizes. Run on a quiet machine; every option has a sma
 import argparse
 import csv
 import json
+import logging
 import os
 import random
 import re
@@ -25,9 +26,9 @@ import torch
 from tasks.models.rows import Forest, truncate
 from tasks.models.testing import bpe_tokenizer
 from tasks.models.torch_model import TorchModel
-from tests.bench.__main__ import machine, summary
 
 Requests = list[tuple[str, str]]
+WORDS = "girl boy dog cat park tree ball mom dad bird cake house sun day toy friend"
 BATCHES = (1, 4, 16)
 SHOTS = 5
 
@@ -46,7 +47,7 @@ def main() -> int:
         print(json.dumps({"skipped": "ASSAY_DATA names no folder with hellaswag, blimp, ..."}))
         return 0
     report: dict[str, object] = {
-        "machine": machine(), "threads": torch.get_num_threads(), "peak_gflops": peak(),
+        "threads": torch.get_num_threads(), "peak_gflops": peak(),
     }  # fmt: skip
     for name in options.models.split(","):
         model = MODELS[name](data)
@@ -99,10 +100,13 @@ def scenarios(data: Path, items: int, pairs: int) -> Iterator[tuple[str, Request
     swag, arc = list(hellaswag(data)), list(arc_easy(data))
     half = max(1, items // 2)
     yield "no_shots", [*ask(swag[SHOTS:][:half]), *ask(arc[SHOTS:][:half])]
-    yield "five_shots", [
-        *ask(swag[SHOTS:][:half], shots=swag[:SHOTS]),
-        *ask(arc[SHOTS:][:half], shots=arc[:SHOTS]),
-    ]
+    yield (
+        "five_shots",
+        [
+            *ask(swag[SHOTS:][:half], shots=swag[:SHOTS]),
+            *ask(arc[SHOTS:][:half], shots=arc[:SHOTS]),
+        ],
+    )
     yield "pairs", [*blimp(data, max(1, pairs // 2)), *crows(data, max(1, pairs // 2))]
 
 
@@ -163,6 +167,7 @@ def compare(model: TorchModel, requests: Requests, repeats: int) -> dict[str, ob
     pairs = zip(said["ours"], said["hflm"], strict=True)
     apart = [(abs(a - b), g != h) for (a, g), (b, h) in pairs]
     work = unique_work(model, requests)
+    gflops = work["flops"] / 1e9
     return {
         "requests": len(requests),
         "hflm_batch_size": best,
@@ -171,13 +176,21 @@ def compare(model: TorchModel, requests: Requests, repeats: int) -> dict[str, ob
         "largest_difference_nats": max(d for d, _ in apart),
         "greedy_flags_that_differ": sum(g for _, g in apart),
         "unique_tokens": work["tokens"], "asked_tokens": work["asked"],
-        "gflops_of_unique_tokens": round(work["flops"] / 1e9, 1),
-        "share_of_peak": round(work["flops"] / 1e9 / statistics.median(wall["ours"]) / peak(), 3),
+        "gflops_of_unique_tokens": round(gflops, 1),
+        "share_of_peak": round(gflops / statistics.median(wall["ours"]) / peak(), 3),
         "share_of_peak_cpu": round(
-            work["flops"] / 1e9 * torch.get_num_threads()
-            / statistics.median(cpu["ours"]) / peak(), 3,
+            gflops * torch.get_num_threads() / statistics.median(cpu["ours"]) / peak(), 3
         ),
     }  # fmt: skip
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and spread of seconds."""
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
 
 
 def ratio(took: dict[str, list[float]]) -> dict[str, float]:
@@ -190,12 +203,17 @@ def ratio(took: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def fastest(model: TorchModel, requests: Requests) -> tuple[int, Callable[[], Any]]:
+def fastest(
+    model: TorchModel, requests: Requests, n: int = 24
+) -> tuple[int, Callable[[], Any]]:
     """lm-eval's backend at the batch size that answers a part of the requests soonest."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    def answers(size: int, asked: Requests) -> Any:  # noqa: ANN401 - lm-eval's own
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
+
+    def answers(size: int, asked: Requests) -> Any:
         theirs = HFLM(
             pretrained=model.hf, tokenizer=model.tokenizer, batch_size=size,
             max_length=model.max_length,
@@ -205,7 +223,7 @@ def fastest(model: TorchModel, requests: Requests) -> tuple[int, Callable[[], An
         ]
         return theirs.loglikelihood(instances, disable_tqdm=True)
 
-    part = requests[:: max(1, len(requests) // 32)][:32]
+    part = requests[:: max(1, len(requests) // n)][:n]
     took = {size: timed(lambda size=size: answers(size, part))[1][1] for size in BATCHES}
     best = min(took, key=took.__getitem__)
     return best, lambda: answers(best, requests)
@@ -300,11 +318,11 @@ def short(model: TorchModel, n: int) -> dict[str, object]:
 class Watch:
     """Counts the seconds inside one method of one object, until its end."""
 
-    def __init__(self, owner: Any, name: str) -> None:  # noqa: ANN401 - any object
+    def __init__(self, owner: Any, name: str) -> None:
         self.owner, self.name, self.cpu, self.wall = owner, name, 0.0, 0.0
         method = getattr(owner, name)
 
-        def counted(*args: Any, **more: Any) -> Any:  # noqa: ANN401 - as the method
+        def counted(*args: Any, **more: Any) -> Any:
             found, (wall, cpu) = timed(lambda: method(*args, **more))
             self.cpu += cpu
             self.wall += wall
@@ -319,8 +337,8 @@ class Watch:
 
 def phrases(n: int) -> Requests:
     """Short contexts of children's words, each with two continuations."""
-    words = "girl boy dog cat park tree ball mom dad bird cake house sun day toy friend".split()
-    luck = random.Random(0)  # noqa: S311 - no secret
+    words = WORDS.split()
+    luck = random.Random(0)
     found: Requests = []
     while len(found) < n:
         a, b, c, d = (luck.choice(words) for _ in range(4))

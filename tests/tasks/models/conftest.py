@@ -3,11 +3,18 @@ from pathlib import Path
 
 import pytest
 
+from tasks.models import testing
 from tasks.models.load import load
-from tasks.models.testing import tiny_gpt2, tiny_llama
 from tasks.models.torch_model import TorchModel
 
-BUILDERS = {"llama": tiny_llama, "gpt2": tiny_gpt2}
+BUILDERS = {
+    "llama": testing.tiny_llama,
+    "gpt2": testing.tiny_gpt2,
+    "neox": testing.tiny_neox,
+    "mamba2": testing.tiny_mamba2,
+    "rwkv": testing.tiny_rwkv,
+    "mobilebert": testing.tiny_mobilebert,
+}
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +26,7 @@ def folder(tmp_path_factory) -> Callable[..., Path]:
         key = (name, add_bos)
         if key not in made:
             home = tmp_path_factory.mktemp(f"{name}-{add_bos}")
-            made[key] = BUILDERS[name](home, add_bos=add_bos)
+            made[key] = BUILDERS[name](home, **({"add_bos": True} if add_bos else {}))
         return made[key]
 
     return make

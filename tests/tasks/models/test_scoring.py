@@ -14,26 +14,7 @@ from hypothesis import strategies as st
 
 from audits.errors import AuditError, MeasureError
 from tasks.models.load import load
-from tasks.models.testing import tiny_tokenizer
-
-REQUESTS = [
-    ("Once upon a time", " there was a girl"),
-    ("Once upon a time", " there were two"),
-    ("Once upon a time", " bread"),
-    ("", "She was the doctor"),
-    ("Who should Derek hug", " after shocking Richard?"),
-    ("The park." + " The park." * 20, " bread"),
-]
-
-
-def by_hand(model, context, continuation):
-    """One sequence, one forward pass, one log-softmax."""
-    [pair] = model.encoder.pairs([(context, continuation)])
-    ids = (pair.context + pair.continuation)[-(model.max_length + 1) :]
-    with torch.inference_mode():
-        logits = model.hf(torch.tensor([ids[:-1]])).logits[0].float().log_softmax(-1)
-    n = len(pair.continuation)
-    return [float(logits[len(ids) - 1 - n + i, ids[len(ids) - n + i]]) for i in range(n)]
+from tasks.models.testing import REQUESTS, by_hand, tiny_tokenizer
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

@@ -1,0 +1,22 @@
+"""Which random numbers does a sample get?"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def luck(seed: int, prompts: Sequence[str], samples: int, n: int) -> npt.NDArray[np.float64]:
+    """Uniform numbers in [0, 1), a row for each sample of each prompt, `n` in each.
+
+    They depend on seed, prompt and number of the sample alone: not on the model, so that
+    models asked alike share their randomness, nor on what else is asked. A longer row
+    begins like a shorter one.
+    """
+    rows = []
+    for prompt in prompts:
+        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()
+        key = np.frombuffer(digest[:16], np.uint32).tolist()
+        rows += [np.random.default_rng([seed, k, *key]).random(n) for k in range(samples)]
+    return np.array(rows).reshape(len(prompts) * samples, n)
