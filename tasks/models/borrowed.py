@@ -17,7 +17,7 @@ from tasks.models.folder import weights_digest
 from tasks.models.quiet import patient_bars, quiet
 
 OF_TRANSFORMERS = ("hf", "hf-auto", "huggingface")
-"""Backends that take our `dtype` where the reference gives none."""
+"""Backends that take our `dtype` and device where the reference gives none."""
 
 
 class BorrowedModel:
@@ -183,7 +183,10 @@ def open_borrowed(borrowed: Borrowed, dtype: str) -> BorrowedModel:
             "was named; name it again"
         )
     if borrowed.backend in OF_TRANSFORMERS:
+        import torch
+
         arguments.setdefault("dtype", dtype)
+        arguments.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
     kind = _backend(borrowed.backend)
     try:
         with quiet(), patient_bars():

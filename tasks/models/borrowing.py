@@ -94,12 +94,11 @@ def _parsed(named: str) -> Borrowed:
         raise SpecError(
             f"{named!r} names no backend of lm-eval; write {PREFIX}BACKEND,NAME=VALUE,…"
         )
-    try:
-        arguments = simple_parse_args_string(given)
-    except ValueError as error:
+    if any(not part.partition("=")[2] for part in given.split(",") if part):
         raise SpecError(
             f"{named!r}: arguments of lm-eval's {backend} are NAME=VALUE, separated by commas"
-        ) from error
+        )
+    arguments: dict[str, Value] = simple_parse_args_string(given)
     _require_harmless(backend, arguments)
     place = arguments.get(LOCAL)
     if not isinstance(place, str):
