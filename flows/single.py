@@ -69,7 +69,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     settings = validate(EvaluateSettings, {"metrics": ALL_METRICS} | given, "evaluate")
     inputs = {"model": find_asked(model, home), **_dataset(data)}
     made = perform(evaluate_call(settings, inputs, home, model))
-    table = (made.folder / "table.md").read_text("utf-8")
+    table = (made.folder / "table.md").read_text("utf-8").rstrip()
     documents = parts.read(made.folder).notes["documents"]
     more = {"documents": documents, "samples": str(made.folder / "samples.jsonl.gz")}
     return _document(made) | more, table

@@ -66,9 +66,12 @@ class Finder:
             raise
         except Exception as error:
             first = str(error).strip().partition("\n")[0]
+            wanted = (reads(name) or {}).get("catalog")
+            near = f", or `assay data fetch {wanted}` and ASSAY_DATA" if wanted else ""
             raise SpecError(
                 f"evaluate: task {name!r} cannot be loaded ({type(error).__name__}: {first}); "
-                "a task whose data lies on the hub needs a connected machine or a local copy"
+                "a task whose data lies on the hub needs a connected machine or a local "
+                f"copy{near}"
             ) from error
         top = loaded["groups"].get(name) if "groups" in loaded else None
         built = (top,) if top is not None else tuple(loaded["tasks"].values())
