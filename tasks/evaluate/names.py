@@ -57,7 +57,7 @@ def no_such_task(name: str, known: Iterable[str]) -> SpecError:
             f"evaluate: there is no task {name!r} here, for the dataset lacks the set it "
             f"reads ({ours['set']}); leave it out, or give data with that set"
         )
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     hint = f"; the nearest names are {', '.join(near)}" if near else ""
     return SpecError(f"evaluate: there is no task {name!r}{hint}")
 

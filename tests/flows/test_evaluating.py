@@ -3,7 +3,10 @@
 import gzip
 import json
 import os
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -234,3 +237,22 @@ def test_a_set_in_the_data_folder_is_not_fetched_again(say, shared_data):
     refused_name = say("data", "fetch", "copper")
     assert refused_name[0] == 2
     assert "copa" in refused_name[2]
+
+
+def shown():
+    """Each command of the guide with what it says it prints."""
+    text = (Path(__file__).parents[2] / "docs/evaluating.md").read_text("utf-8")
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        typed, _, printed = block.partition("\n")
+        yield typed.removeprefix("$ assay "), printed
+
+
+@pytest.mark.parametrize(("typed", "printed"), shown(), ids=lambda text: text[:24])
+def test_the_guide_shows_what_is_printed(typed, printed, say, stories260k, shared_data):
+    words = shlex.split(typed.replace("models/stories260K", str(stories260k)))
+    code, out, err = say(*words, data=shared_data)
+    assert code == 0, err
+    assert len(printed.splitlines()) > 8
+    # perplexity carries the last digits of sums whose order may change
+    kept = [line for line in printed.splitlines() if "perplexity" not in line]
+    assert [line for line in out.splitlines() if "perplexity" not in line] == kept
