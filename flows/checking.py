@@ -14,7 +14,10 @@ from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
 from tasks.data import sources
+from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
+from tasks.evaluate import EvaluateSettings
+from tasks.evaluate.ours import reads
 from tasks.train import CheckpointSettings, TrainSettings
 
 Answer = tuple[dict[str, Any], str]
@@ -115,7 +118,17 @@ def _require_sets(spec: RunSpec, home: Home) -> None:
                 f"not have (its sets are: {', '.join(known)}); leave the audit out, or give "
                 "data with that set"
             )
-    require_tasks(spec.evaluate, known)
+    require_tasks(spec.evaluate, known, _catalogued(spec.evaluate, home))
+
+
+def _catalogued(settings: EvaluateSettings, home: Home) -> list[str]:
+    """Sets of the data catalog that our own tasks ask for and that are on this machine."""
+    wanted = {
+        ours["catalog"]
+        for task in settings.tasks
+        if (ours := reads(task)) is not None and "catalog" in ours
+    }
+    return [name for name in sorted(wanted) if find(name, home.data_roots) is not None]
 
 
 def _texts(spec: RunSpec) -> dict[str, str]:

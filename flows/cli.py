@@ -41,6 +41,13 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A run file.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a hub id or models:/NAME@ALIAS.")
 ]
+Asked = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder, a hub id, models:/NAME@ALIAS, or lm-eval:BACKEND,ARGUMENTS.",
+    ),
+]
 VersionName = Annotated[str, typer.Argument(metavar="NAME/VERSION")]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 DataFolder = Annotated[
@@ -147,22 +154,36 @@ def compress(
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: Asked,
     tasks: Annotated[str, typer.Option(help="lm-eval tasks by name, separated by commas.")],
     include_path: Annotated[Path | None, typer.Option(help="Folder of task files.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Examples per task.")] = None,
-    num_fewshot: Annotated[int | None, typer.Option(min=0)] = None,
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="Worked examples.")] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Ask in conversation.")
+    ] = False,
+    fewshot_as_multiturn: Annotated[
+        bool, typer.Option(help="In conversation, each worked example is a turn.")
+    ] = True,
+    system_instruction: Annotated[
+        str | None, typer.Option(help="Stands before each question.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of worked examples and sampling.")] = 0,
     data: DataFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Run lm-eval tasks on a model."""
+    """Run lm-eval tasks on a model and print lm-eval's own table."""
     home = _home()
     from flows import single
 
     asked = {
-        "tasks": tuple(tasks.split(",")),
+        "tasks": tuple(name for task in tasks.split(",") if (name := task.strip())),
         "limit": limit,
         "num_fewshot": num_fewshot,
+        "apply_chat_template": apply_chat_template,
+        "fewshot_as_multiturn": fewshot_as_multiturn,
+        "system_instruction": system_instruction,
+        "seed": seed,
         "include_path": str(include_path) if include_path else None,
     }
     return _answer(single.evaluate(model, asked, data, home), as_json)
@@ -170,7 +191,7 @@ def evaluate(
 
 @app.command()
 def audit(
-    model: Model,
+    model: Asked,
     audits: Annotated[list[str], typer.Argument(metavar="AUDIT…", help="Kinds of audits.")],
     data: DataFolder = None,
     seed: int = 0,

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from audits.errors import StageError
+from audits.errors import EvidenceError, StageError
 from flows.guarded import guarded
 from flows.home import Home, talk
 
@@ -27,31 +27,46 @@ def list_data(home: Home) -> Answer:
 
     rows = [
         {
-            "name": e.name, "rows": e.rows, "licence": e.licence, "source": e.repo,
-            "revision": e.revision, "sha256": e.sha256, "about": e.about,
-            "path": _place(home, e.file),
-        }
+            "name": e.name, "rows": e.rows, "licence": e.licence,
+            "licence_verified": e.licence_verified, "source": e.repo,
+            "revision": e.revision, "sha256": e.sha256, "about": e.about, "note": e.note,
+            "fetchable": e.fetchable,
+        } | _here(e.name, home)
         for e in entries()
     ]  # fmt: skip
-    lines = [f"{'name':<34}{'licence':<18}{'here':<6}source @ revision"]
+    lines = [f"{'name':<34}{'licence':<18}{'here':<9}source @ revision"]
     lines += [
-        f"{r['name']:<34}{r['licence']:<18}{'yes' if r['path'] else 'no':<6}"
+        f"{r['name']:<34}{r['licence']:<18}{r['here']:<9}"
         f"{r['source']} @ {str(r['revision'])[:12]}"
         for r in rows
     ]
     return {"sets": rows}, "\n".join(lines)
 
 
-def _place(home: Home, file: str) -> str:
-    found = [str(root / file) for root in home.data_roots if (root / file).is_file()]
-    return found[0] if found else ""
+def _here(name: str, home: Home) -> dict[str, str]:
+    """Whether a set is on this machine, and whether it is the one that the catalog means."""
+    from tasks.data.catalog import entry, find
+
+    try:
+        found = find(name, home.data_roots)
+    except EvidenceError:
+        file = entry(name).file
+        there = next(root / file for root in home.data_roots if (root / file).is_file())
+        return {"here": "differs", "path": str(there)}
+    return {"here": "yes" if found else "no", "path": str(found or "")}
 
 
 def fetch_data(name: str, home: Home) -> Answer:
-    """Fetch a set into the cache."""
-    from tasks.data.catalog import fetch
+    """Say where a set is, fetching it into the cache where it is nowhere yet.
 
-    path = fetch(name, home.cache)
+    Raises:
+        SpecError: unknown name, or the set is not a single file to download.
+        StageError: the download failed.
+        EvidenceError: the file found or downloaded is not the one the catalog means.
+    """
+    from tasks.data.catalog import fetch, find
+
+    path = find(name, home.data_roots) or fetch(name, home.cache)
     return {"name": name, "path": str(path)}, f"{name}: {path}"
 
 

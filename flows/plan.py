@@ -13,7 +13,10 @@ from flows.spec import BASE, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun
 from tasks.data import sources
+from tasks.data.catalog import entry, find
+from tasks.dataset import set_names
 from tasks.evaluate import EvaluateSettings
+from tasks.evaluate.outside import Catalogued, Locate, outside
 from tasks.job import Call
 from tasks.profile.measure import processor_name
 from tasks.stages import call
@@ -120,16 +123,7 @@ def _measure(
     trained = {"trained": base} if base.stage == "train" else {}
     parts: dict[str, Artifact] = {}
     if spec.evaluate.tasks or spec.evaluate.texts:
-        parts["evaluate"] = perform(
-            call(
-                "evaluate",
-                spec.evaluate,
-                asked,
-                root=home.artifacts,
-                label=name,
-                sources=task_sources(spec.evaluate),
-            )
-        )
+        parts["evaluate"] = perform(evaluate_call(spec.evaluate, asked, home, name))
     for audit in spec.audits:
         settings = AuditRun(audit=audit, seed=spec.seed)
         parts[audit.title] = perform(
@@ -156,14 +150,36 @@ def _measure(
     return Candidate(name, model, parts, steps or (model,))
 
 
-def task_sources(settings: EvaluateSettings) -> dict[str, str]:
-    """Digest of the user's own task files; those of packages follow their versions."""
-    if settings.include_path is None:
-        return {}
-    folder = Path(settings.include_path)
-    if not folder.is_dir():
-        raise SpecError(f"evaluate.include_path: {folder} is no folder; give one of task files")
-    return {"include_path": fingerprint(folder)}
+def evaluate_call(
+    settings: EvaluateSettings, inputs: Mapping[str, Artifact], home: Home, label: str
+) -> Call:
+    """The call that evaluates a model; all that its tasks read from outside is in the key."""
+    data = inputs.get("dataset")
+    found = outside(settings, set_names(data.folder) if data else (), catalogue(home))
+    return call(
+        "evaluate",
+        settings,
+        inputs,
+        root=home.artifacts,
+        label=label,
+        sources=found.sources,
+        context=found.context,
+    )
+
+
+def catalogue(home: Home) -> Locate:
+    """Finds verified files of the data catalog on this machine."""
+
+    def locate(name: str) -> Catalogued | None:
+        file = find(name, home.data_roots)
+        if file is None:
+            return None
+        about = entry(name)
+        return Catalogued(
+            path=str(file), repo=about.repo, revision=about.revision, sha256=about.sha256
+        )
+
+    return locate
 
 
 def audit_sources(audit: AnyAudit) -> dict[str, str]:

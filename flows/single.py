@@ -10,7 +10,7 @@ from audits.errors import EvidenceError, SpecError
 from audits.evidence import Part
 from audits.settings import Settings
 from flows.home import Home
-from flows.plan import base_model, checkpoint_call, make_dataset, task_sources
+from flows.plan import base_model, checkpoint_call, evaluate_call, make_dataset
 from flows.spec import load_spec
 from registry import parts
 from registry.documents import validate
@@ -18,6 +18,7 @@ from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
 from tasks.evaluate import EvaluateSettings
+from tasks.evaluate.settings import ALL_METRICS
 from tasks.profile import ProfileSettings
 from tasks.stages import call, perform
 from tasks.train import CheckpointSettings
@@ -65,20 +66,13 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
 def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: Home) -> Answer:
     """Run lm-eval tasks on a model and show lm-eval's own table."""
     given = {k: v for k, v in asked.items() if v is not None}
-    settings = validate(EvaluateSettings, given, "evaluate")
-    inputs = {"model": find_model(model, home), **_dataset(data)}
-    made = perform(
-        call(
-            "evaluate",
-            settings,
-            inputs,
-            root=home.artifacts,
-            label=model,
-            sources=task_sources(settings),
-        )
-    )
-    table = (made.folder / "table.md").read_text("utf-8")
-    return _document(made), table
+    settings = validate(EvaluateSettings, {"metrics": ALL_METRICS} | given, "evaluate")
+    inputs = {"model": find_asked(model, home), **_dataset(data)}
+    made = perform(evaluate_call(settings, inputs, home, model))
+    table = (made.folder / "table.md").read_text("utf-8").rstrip()
+    documents = parts.read(made.folder).notes["documents"]
+    more = {"documents": documents, "samples": str(made.folder / "samples.jsonl.gz")}
+    return _document(made) | more, table
 
 
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
@@ -89,7 +83,7 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     ]
     for settings in asked:
         require_dataset(settings.audit, given)
-    inputs = {"model": find_model(model, home), **given}
+    inputs = {"model": find_asked(model, home), **given}
     documents, texts = [], []
     for kind, settings in zip(kinds, asked, strict=True):
         made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
@@ -105,10 +99,26 @@ def profile(model: str, home: Home) -> Answer:
     return _document(made), _lines(parts.read(made.folder))
 
 
+def find_asked(named: str, home: Home) -> Artifact:
+    """A model to be asked: as `find_model`, or one of lm-eval's by `lm-eval:BACKEND,ARGS`."""
+    from tasks.models.borrowing import PREFIX, settle
+
+    if named.startswith(PREFIX):
+        folder, digest = settle(named, home.root / "borrowed")
+        return Artifact(kind="model", path=str(folder), digest=digest)
+    return find_model(named, home)
+
+
 def find_model(named: str, home: Home) -> Artifact:
     """A model by folder, hub id or `models:/NAME@ALIAS`, as an artifact."""
+    from tasks.models.borrowing import PREFIX
     from tasks.models.folder import check_folder, weights_digest
 
+    if named.startswith(PREFIX):
+        raise SpecError(
+            f"{named}: a model of lm-eval's can be evaluated and audited, and nothing else; "
+            "give a folder, a hub id or models:/NAME@ALIAS"
+        )
     if named.startswith("models:/"):
         folder = _registered(named.removeprefix("models:/"), home)
     elif Path(named).expanduser().is_dir():

@@ -7,8 +7,10 @@ from audits.estimand import Exact
 from flows.home import Home
 from flows.spec import RunSpec
 from registry.planning import Size
+from tasks.data.catalog import find
 from tasks.data.preview import Rows, preview
 from tasks.evaluate import EvaluateSettings
+from tasks.evaluate.documents import read
 from tasks.evaluate.ours import count_clusters, reads
 
 
@@ -22,7 +24,7 @@ def sizes(spec: RunSpec, home: Home) -> dict[str, Size]:
         SpecError: the data cannot be read, or holds nothing for an audit.
     """
     rows = preview(spec.data, home.data_roots)
-    found = dict(_evaluated(spec.evaluate, rows))
+    found = dict(_evaluated(spec.evaluate, rows, home))
     for audit in spec.audits:
         found |= {
             f"{audit.title}/{name}": size
@@ -51,9 +53,11 @@ def _audited(audit: Audit, rows: Sequence[Mapping[str, object]]) -> Iterable[tup
         yield declared.name, Size(len(kept), len({e.cluster or e.id for e in kept}))
 
 
-def _evaluated(settings: EvaluateSettings, rows: Rows) -> Iterable[tuple[str, Size]]:
+def _evaluated(
+    settings: EvaluateSettings, rows: Rows, home: Home
+) -> Iterable[tuple[str, Size]]:
     for task in settings.tasks:
-        size = _task(settings, task, rows)
+        size = _task(settings, task, rows, home)
         if size is not None:
             for metric in settings.metrics:
                 yield f"evaluate/{metric}/{task}", size
@@ -63,11 +67,23 @@ def _evaluated(settings: EvaluateSettings, rows: Rows) -> Iterable[tuple[str, Si
             yield f"evaluate/bits_per_byte/{name}", Size(n, n)
 
 
-def _task(settings: EvaluateSettings, task: str, rows: Rows) -> Size | None:
-    """Size of a task: of ours by the set it reads; of others no more than the limit."""
-    source = reads(task) if settings.include_path is None else None
-    if source is None or source["set"] not in rows:
+def _task(settings: EvaluateSettings, task: str, rows: Rows, home: Home) -> Size | None:
+    """Size of a task: of ours by the documents it reads; of others at most the limit."""
+    ours = reads(task) if settings.include_path is None else None
+    documents = _documents(ours, rows, home) if ours is not None else None
+    if documents is None:
         limit = settings.limit
         return Size(limit, limit) if limit else None
-    kept = list(rows[source["set"]][: settings.limit])
+    kept = list(documents[: settings.limit])
     return Size(len(kept), count_clusters(task, kept))
+
+
+def _documents(
+    ours: Mapping[str, str], rows: Rows, home: Home
+) -> Sequence[Mapping[str, object]] | None:
+    """Rows of the dataset's set, else of the catalog's file; None where neither is here."""
+    if ours.get("set") in rows:
+        return rows[ours["set"]]
+    name = ours.get("catalog")
+    file = find(name, home.data_roots) if name else None
+    return read(name, file) if name and file else None

@@ -38,6 +38,11 @@ def has(folder: Path, name: str) -> bool:
     return name in _sets(folder)
 
 
+def set_names(folder: Path) -> tuple[str, ...]:
+    """Names of the sets a dataset holds."""
+    return tuple(_sets(folder))
+
+
 def rows(folder: Path, name: str) -> list[dict[str, object]]:
     """Every row of a set, in file order; a text file gives `{"id", "text"}` per line.
 

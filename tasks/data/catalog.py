@@ -74,17 +74,31 @@ def locate(name: str, roots: Sequence[Path]) -> Path:
         SpecError: unknown name, or the file is in none of the roots.
         EvidenceError: the file found is not the one the catalog means.
     """
+    found = find(name, roots)
+    if found is not None:
+        return found
+    wanted = entry(name)
+    looked = ", ".join(str(root) for root in roots) or "no folder at all"
+    raise SpecError(
+        f"data set {name!r} ({wanted.file}) is not on this machine, looked in {looked}; "
+        f"{_remedy(wanted)}"
+    )
+
+
+def find(name: str, roots: Sequence[Path]) -> Path | None:
+    """The verified file of a set from the first of the roots that has it, or None.
+
+    Raises:
+        SpecError: unknown name.
+        EvidenceError: the file found is not the one the catalog means.
+    """
     wanted = entry(name)
     for root in roots:
         file = root / wanted.file
         if file.is_file():
             verify(wanted, file)
             return file
-    looked = ", ".join(str(root) for root in roots) or "no folder at all"
-    raise SpecError(
-        f"data set {name!r} ({wanted.file}) is not on this machine, looked in {looked}; "
-        f"{_remedy(wanted)}"
-    )
+    return None
 
 
 def verify(wanted: Entry, file: Path) -> None:

@@ -1,6 +1,6 @@
-"""The benchmark tasks that ship with us, and what they read of a dataset."""
+"""The benchmark tasks that ship with us, and which documents they read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from audits.errors import SpecError
@@ -9,17 +9,23 @@ OURS = Path(__file__).parent / "defaults"
 
 
 def reads(task: str) -> Mapping[str, str] | None:
-    """What a task of ours says of itself: `set`, and templates for `id`, `cluster`, `group`.
+    """What a task of ours says of itself; None for any other task.
 
-    None for any other task.
+    `set` of a dataset, else `catalog` (a set of the data catalog), and templates for `id`,
+    `cluster` and `group`.
     """
-    import yaml
+    from tasks.evaluate.yamls import read_yaml
 
     file = OURS / f"{task}.yaml"
     if not file.is_file():
         return None
-    found = yaml.safe_load(file.read_text("utf-8"))["metadata"]
-    return {key: str(value) for key, value in found.items()}
+    return {key: str(value) for key, value in read_yaml(file)["metadata"].items()}
+
+
+def reads_any(task: str, sets: Collection[str], catalogued: Collection[str]) -> bool:
+    """Whether one of a dataset's sets, or of the catalog's here, holds our task's documents."""
+    ours = reads(task) or {}
+    return ours.get("set") in sets or ours.get("catalog") in catalogued
 
 
 def count_clusters(task: str, rows: "list[Mapping[str, object]]") -> int:

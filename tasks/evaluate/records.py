@@ -3,7 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.evaluate.finding import Found
 
 Row = Mapping[str, object]
 
@@ -20,6 +23,8 @@ class Outcome:
     """Columns that hold what was measured."""
     hashes: tuple[str, ...]
     notes: Mapping[str, object]
+    documents: tuple[str, ...] = ()
+    """How many documents came from where, for a person; not what the questions are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,7 @@ class Leaf:
 
 
 def outcome(
-    requested: str,
-    leaves: Sequence[Leaf],
+    found: "Found",
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
     metrics: Sequence[str],
 ) -> Outcome:
@@ -75,7 +79,7 @@ def outcome(
     hashes: list[str] = []
     notes: dict[str, object] = {}
     offered: set[str] = set()
-    for leaf in leaves:
+    for leaf in found.leaves:
         logged = list(_first_filter(samples[leaf.name]))
         notes[leaf.name] = {
             "version": str(leaf.task.VERSION),
@@ -86,7 +90,7 @@ def outcome(
             offered |= set(sample["metrics"])
             key = leaf.keys(sample["doc_id"])
             rows.append(
-                {"question": f"task/{requested}", "task": leaf.name}
+                {"question": f"task/{found.name}", "task": leaf.name}
                 | key
                 | _values(sample, metrics)
             )
@@ -94,12 +98,13 @@ def outcome(
                 "-".join(str(sample[f"{h}_hash"]) for h in ("doc", "prompt", "target"))
             )
     return Outcome(
-        name=f"task/{requested}",
-        expected=tuple(example for leaf in leaves for example in leaf.ids()),
+        name=f"task/{found.name}",
+        expected=tuple(example for leaf in found.leaves for example in leaf.ids()),
         rows=tuple(rows),
         values=frozenset(offered),
         hashes=tuple(hashes),
         notes=notes,
+        documents=found.documents,
     )
 
 
@@ -114,10 +119,10 @@ def _values(sample: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, obje
     for metric in metrics:
         if metric not in sample["metrics"]:
             continue
-        value = sample[metric]
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        numbers = _numbers(metric, sample[metric])
+        if not numbers or not all(map(math.isfinite, numbers.values())):
             return {"why": f"lm-eval gave no number for {metric}"}
-        found[metric] = float(value)
+        found |= numbers
     answers = sample["filtered_resps"]
     if len(answers) > 1 and all(isinstance(a, tuple | list) for a in answers):
         said = [float(a[0]) for a in answers]
@@ -125,3 +130,15 @@ def _values(sample: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, obje
     elif len(answers) == 1 and isinstance(answers[0], tuple | list):
         found["logprob"] = float(answers[0][0])
     return found
+
+
+def _numbers(metric: str, value: object) -> dict[str, float]:
+    """Columns that a metric of one document becomes; none where it is no number.
+
+    A rolling metric is a log-probability in nats and the bytes it is spread over.
+    """
+    if metric == "bits_per_byte" and isinstance(value, tuple | list) and len(value) == 2:
+        return {"bits": -float(value[0]) / math.log(2), "bytes": float(value[1])}
+    if isinstance(value, bool | int | float) and metric != "bits_per_byte":
+        return {metric: float(value)}
+    return {}

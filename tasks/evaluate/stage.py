@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared
 from audits.evidence import Part, records_frame
-from tasks.evaluate.settings import EvaluateSettings
-from tasks.evaluate.table import table, with_texts
+from tasks.evaluate.settings import ALL_METRICS, EvaluateSettings
+from tasks.evaluate.table import table, with_documents, with_texts
 from tasks.job import Job
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def evaluate(settings: EvaluateSettings, job: Job) -> None:
     """Evaluate `job.inputs["model"]` on tasks and texts of `job.inputs["dataset"]`.
 
-    Writes a part named `evaluate`, lm-eval's own numbers as `lm_eval.json`, and its table
-    as `table.md`. A task that is a group counts every document of its members once.
+    Writes a part named `evaluate`, lm-eval's own numbers as `lm_eval.json`, its table with
+    the origin of the documents as `table.md`, and its logged samples as `samples.jsonl.gz`
+    (one line each: task, document, requests, responses, metrics). A task that is a group
+    counts every document of its members once.
 
     Raises:
         SpecError: a task, a set or a metric does not exist.
@@ -29,6 +31,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
 
     from registry import parts
     from tasks.evaluate.benchmarks import run_tasks
+    from tasks.evaluate.samples import write_samples
     from tasks.evaluate.texts import measure_texts
     from tasks.models.load import load
     from tasks.models.selfcheck import selfcheck
@@ -37,7 +40,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
         raise SpecError("evaluate: neither tasks nor texts are named; name at least one")
     folder = job.inputs["dataset"].folder if "dataset" in job.inputs else None
     model = load(job.inputs["model"].folder, dtype=settings.dtype)
-    results, benchmarks = run_tasks(settings, model, folder, job.scratch)
+    results, benchmarks = run_tasks(settings, model, folder, job.scratch, job.context)
     texts = measure_texts(settings, model, folder)
     outcomes = [*benchmarks, *texts]
     part = Part(
@@ -50,13 +53,16 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
         conditions=model.conditions
         | selfcheck(model)
         | {"lm_eval": metadata.version("lm-eval")},
-        notes={outcome.name: dict(outcome.notes) for outcome in outcomes},
+        notes={outcome.name: dict(outcome.notes) for outcome in outcomes}
+        | {"documents": [said for outcome in outcomes for said in outcome.documents]},
     )
     parts.write(part, job.out)
+    write_samples(results.get("samples", {}), job.out / "samples.jsonl.gz")
     results = with_texts(results, part)
     text = json.dumps(results, indent=1, sort_keys=True, default=str)
     (job.out / "lm_eval.json").write_text(text + "\n", "utf-8")
-    (job.out / "table.md").write_text(table(results) + "\n", "utf-8")
+    said = with_documents(table(results), [d for o in outcomes for d in o.documents])
+    (job.out / "table.md").write_text(said + "\n", "utf-8")
 
 
 def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:
@@ -65,6 +71,11 @@ def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:
         "scoring": "sum of nats of the continuation, encoded with its context and split",
         "version": settings.version,
         "num_fewshot": settings.num_fewshot,
+        "chat": [
+            settings.apply_chat_template,
+            settings.apply_chat_template and settings.fewshot_as_multiturn,
+            settings.system_instruction,
+        ],
         "limit": settings.limit,
         "text_limit": settings.text_limit,
         "seed": settings.seed,
@@ -74,17 +85,24 @@ def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:
 
 
 def _kept(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> tuple[Declared, ...]:
-    """Declarations of measures that exist: not every task gives every metric."""
-    given: Mapping[str, frozenset[str]] = {o.name: o.values for o in outcomes}
-    kept = []
-    for declared in settings.declares():
-        [question] = declared.where.values()
-        if isinstance(declared.of, Ratio) and declared.of.value in given[question]:
-            kept.append(declared)
-    for name in (f"task/{task}" for task in settings.tasks):
-        if not given[name] & set(settings.metrics):
+    """Declarations of measures that exist: not every task gives every metric.
+
+    A task whose metrics are none that become measures is in lm-eval's table alone.
+    """
+    given = {outcome.name: outcome.values for outcome in outcomes}
+    kept = [declared for declared in settings.declares() if _is_given(declared, given)]
+    for task in settings.tasks:
+        offered = given[f"task/{task}"]
+        if offered & set(ALL_METRICS) and not offered & set(settings.metrics):
             raise SpecError(
-                f"evaluate: {name.removeprefix('task/')} gives {sorted(given[name])} and none "
-                f"of the metrics {sorted(settings.metrics)}; ask for one that it gives"
+                f"evaluate: {task} gives {sorted(offered)} and none of the metrics "
+                f"{sorted(settings.metrics)}; ask for one that it gives"
             )
     return tuple(kept)
+
+
+def _is_given(declared: Declared, given: Mapping[str, frozenset[str]]) -> bool:
+    [question] = declared.where.values()
+    if question.startswith("text/"):
+        return True
+    return declared.name.partition("/")[0] in given[question]

@@ -1,6 +1,6 @@
 """The numbers of an evaluation as a person reads them: lm-eval's own table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audits.evidence import Part
@@ -26,12 +26,17 @@ def table(results: Mapping[str, Any]) -> str:
     return str(make_table(dict(results))).rstrip()
 
 
+def with_documents(text: str, documents: Sequence[str]) -> str:
+    """The table, and below it how many documents came from where."""
+    return "\n".join([text, "", "documents", *(f"- {said}" for said in documents)])
+
+
 def with_texts(results: Results, part: Part) -> Results:
     """Add a line for each text measured."""
     merged = {key: dict(results.get(key, {})) for key in KEPT}
     for measure in part.measures()[0]:
         _, name, which = measure.name.split("/", 2)
-        if name != "bits_per_byte":
+        if name != "bits_per_byte" or which in merged["results"]:
             continue
         merged["results"][which] = {"alias": which, "bits_per_byte,none": measure.value}
         merged["versions"][which] = 1

@@ -3,34 +3,37 @@
 import hashlib
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from audits.errors import SpecError
+from audits.errors import AuditError, SpecError
+from audits.model import LanguageModel
 from tasks.evaluate.records import Outcome
 from tasks.evaluate.settings import EvaluateSettings
-
-if TYPE_CHECKING:
-    from tasks.models.masked import MaskedModel
-    from tasks.models.torch_model import TorchModel
+from tasks.models.asked import ScoresText
 
 
 def measure_texts(
-    settings: EvaluateSettings, model: "MaskedModel | TorchModel", folder: Path | None
+    settings: EvaluateSettings, model: LanguageModel, folder: Path | None
 ) -> list[Outcome]:
     """Bits and UTF-8 bytes of each document of each set named, in file order.
 
     A document is scored alone, given BOS, in windows of the model's length.
+
+    Raises:
+        SpecError: no dataset is given, or it lacks a set.
+        AuditError: the model cannot score texts longer than its window.
     """
     if not settings.texts:
         return []
     if folder is None:
         raise SpecError(f"evaluate: texts {list(settings.texts)} need a dataset; name one")
+    if not isinstance(model, ScoresText):
+        raise AuditError(
+            "evaluate: texts: this model cannot score whole texts; leave texts out"
+        )
     return [_measure(name, settings.text_limit, model, folder) for name in settings.texts]
 
 
-def _measure(
-    name: str, limit: int | None, model: "MaskedModel | TorchModel", folder: Path
-) -> Outcome:
+def _measure(name: str, limit: int | None, model: ScoresText, folder: Path) -> Outcome:
     from tasks import dataset
 
     texts = dataset.texts(folder, name)[:limit]
@@ -64,4 +67,5 @@ def _measure(
         values=frozenset({"bits"}),
         hashes=tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts),
         notes={"documents": len(texts)},
+        documents=(f"{name}: {len(texts)} from the set {name!r} of the dataset",),
     )

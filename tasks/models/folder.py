@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import SpecError
+from tasks.models.borrowing import settled
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.msgpack", "*.h5")
 _TOKENIZERS = (
@@ -97,6 +98,8 @@ def weights_digest(folder: Path) -> str:
 
     Where the folder lies, and files that change no answer (README, recipes), do not count.
     """
+    if (borrowed := settled(folder)) is not None:
+        return borrowed.digest
     files = identity_files(folder)
     if not any(name.endswith(".safetensors") for name in files):
         raise SpecError(f"{folder}: has no safetensors weights to identify; is it a model?")

@@ -1,26 +1,22 @@
 """Any model of ours, offered to lm-eval as one of its own."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from jinja2.exceptions import TemplateError
 from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from audits.errors import AuditError, SpecError
-from audits.model import LanguageModel, Score
+from audits.model import LanguageModel
+from tasks.models.asked import ScoresText
 
 MAX_NEW_TOKENS = 256
 """What a task gets that does not say, as in lm-eval."""
 _UNDERSTOOD = {"until", "max_gen_toks", "temperature", "do_sample"}
-
-
-@runtime_checkable
-class ScoresText(Protocol):
-    """A model that scores texts of any length in windows."""
-
-    def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
-        """Score whole texts given BOS."""
-        ...
+_NEUTRAL = {"top_p": 1.0, "top_k": 0, "num_beams": 1, "repetition_penalty": 1.0}
+_OF_SAMPLING = {"top_p", "top_k", "min_p", "typical_p"}
+"""What a task may say all the same where it decodes greedily: it changes nothing then."""
 
 
 class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
@@ -41,11 +37,18 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
         return [(score.logprob, score.greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-        """Log-probability in nats of whole texts, window after window."""
+        """Log-probability in nats of whole texts, window after window.
+
+        Raises:
+            AuditError: the model cannot score whole texts.
+        """
+        if not isinstance(self.model, ScoresText):
+            raise AuditError(
+                f"task {requests[0].task_name}: this model cannot score whole texts; leave "
+                "the task out"
+            )
         texts = [request.args[0] for request in requests]
-        if isinstance(self.model, ScoresText):
-            return [s.logprob for s in self.model.score_text(texts, add_special=True)]
-        return [score.logprob for score in self.model.score([("", text) for text in texts])]
+        return [score.logprob for score in self.model.score_text(texts, add_special=True)]
 
     def generate_until(self, requests: list[Any]) -> list[str]:
         """Continue each context until a stop string, with the settings its task gives.
@@ -71,17 +74,42 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Render a conversation with the tokenizer's own template."""
+        """Render a conversation with the tokenizer's own template.
+
+        A template that knows no system's turn gets the conversation without it, as in
+        lm-eval's `HFLM`.
+
+        Raises:
+            SpecError: the tokenizer has no template, or it cannot render the conversation.
+        """
         tokenizer = getattr(self.model, "tokenizer", None)
         if getattr(tokenizer, "chat_template", None) is None:
-            raise AuditError(
-                "the task asks for a chat template, but the model's tokenizer has none; "
+            raise SpecError(
+                "evaluate: apply_chat_template: the model's tokenizer has no chat template; "
                 "evaluate without one"
             )
-        text = tokenizer.apply_chat_template(  # type: ignore[union-attr]  # checked above
-            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+        try:
+            return _rendered(tokenizer, chat_history, add_generation_prompt)
+        except TemplateError:
+            bare = [turn for turn in chat_history if turn["role"] != "system"]
+        try:
+            return _rendered(tokenizer, bare, add_generation_prompt)
+        except TemplateError as error:
+            raise SpecError(
+                f"evaluate: apply_chat_template: the tokenizer's template refuses the "
+                f"conversation ({error}); evaluate without one"
+            ) from error
+
+
+def _rendered(tokenizer: Any, turns: Sequence[dict[str, str]], prompt: bool) -> str:  # noqa: ANN401
+    return str(
+        tokenizer.apply_chat_template(
+            turns,
+            tokenize=False,
+            add_generation_prompt=prompt,
+            continue_final_message=not prompt,
         )
-        return str(text)
+    )
 
 
 _Wanted = tuple[tuple[str, ...], int, float]
@@ -105,8 +133,11 @@ def _by_settings(requests: Sequence[Any]) -> dict[_Wanted, list[int]]:
 
 
 def _unknown(settings: dict[str, Any]) -> list[str]:
-    neutral = {"top_p": 1.0, "top_k": 0, "num_beams": 1}
+    """Settings that would change what is said and that we do not have."""
+    greedy = not settings.get("temperature")
     return sorted(
         name for name, value in settings.items()
-        if name not in _UNDERSTOOD and neutral.get(name) != value
+        if name not in _UNDERSTOOD
+        and _NEUTRAL.get(name) != value
+        and not (greedy and name in _OF_SAMPLING)
     )  # fmt: skip

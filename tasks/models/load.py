@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audits.errors import AssayError, SpecError
 from registry.looking import plural
+from tasks.models.borrowing import settled
 from tasks.models.folder import check_folder, is_folder, tokenizer_file, weights_digest
 from tasks.models.hub import fetch
 
@@ -44,6 +45,10 @@ def load(
     """
     if dtype not in ("float32", "bfloat16"):
         raise SpecError(f"dtype {dtype!r} is not supported; choose float32 or bfloat16")
+    if (borrowed := settled(Path(ref))) is not None:
+        from tasks.models.borrowed import open_borrowed
+
+        return open_borrowed(borrowed, dtype)  # type: ignore[return-value]  # asked, never opened up
     import torch
 
     from tasks.models.masked import MaskedModel

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import json
 import os
 import threading
 from pathlib import Path
@@ -148,6 +149,25 @@ def test_every_entry_is_readable_where_its_file_is(entry, tmp_path):
     if entry.format not in ("lines", "stories"):
         # BOLD counts people, not prompts; every other publisher counts rows.
         assert len(found) >= entry.rows
+
+
+@needs_data
+def test_the_catalog_knows_each_file_of_the_data_folder_as_its_own_list_does():
+    listed = Path(str(SHARED)) / "MANIFEST.json"
+    if not listed.is_file():
+        pytest.skip(f"{SHARED} has no MANIFEST.json")
+    known = {entry.file: entry for entry in catalog.entries()}
+    files = [f for f in json.loads(listed.read_text("utf-8")) if f["source_repo"]]
+    models = [f for f in files if f["file"].startswith("models/")]
+    assert len(files) - len(models) == len(known)
+    for file in files:
+        if file in models:
+            continue
+        entry = known[file["file"]]
+        assert (entry.sha256, entry.bytes) == (file["sha256"], file["bytes"])
+        assert (entry.repo, entry.revision) == (file["source_repo"], file["commit"])
+        assert (entry.licence, entry.rows) == (file["licence"], file["rows"])
+        assert entry.licence_verified == file["licence_verified"]
 
 
 @needs_data

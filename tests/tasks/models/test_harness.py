@@ -4,8 +4,9 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from audits.errors import SpecError
+from audits.errors import AuditError, SpecError
 from tasks.models.harness import HarnessModel
+from tasks.models.load import load
 
 PAIRS = [
     ("Once upon a time", " there was a girl"),
@@ -82,3 +83,54 @@ def test_a_way_of_decoding_we_do_not_have_is_refused(model):
     asked = instances("generate_until", [("The", {"until": ["."], "num_beams": 4})])
     with pytest.raises(SpecError, match="num_beams"):
         HarnessModel(model()).generate_until(asked)
+
+
+def test_a_setting_of_sampling_changes_nothing_where_decoding_is_greedy(model):
+    ours = HarnessModel(model())
+    plain = {"until": ["."], "max_gen_toks": 5}
+    said = plain | {"do_sample": False, "temperature": 0.7, "top_p": 0.9, "top_k": 4}
+    both = [
+        ours.generate_until(instances("generate_until", [("The", how)]))
+        for how in (plain, said)
+    ]
+    assert both[0] == both[1]
+    asked = instances("generate_until", [("The", said | {"do_sample": True})])
+    with pytest.raises(SpecError, match=r"\['top_k', 'top_p'\] are not supported"):
+        ours.generate_until(asked)
+
+
+def test_temperature_length_and_repeats_of_a_task_are_honoured(model):
+    how = {"until": [], "max_gen_toks": 6, "do_sample": True, "temperature": 1.0}
+    asked = instances("generate_until", [("The baker", how)] * 3)
+    said = HarnessModel(model(), seed=1).generate_until(asked)
+    assert len(set(said)) > 1  # each repeat has luck of its own
+    assert said == HarnessModel(model(), seed=1).generate_until(asked)
+    assert said != HarnessModel(model(), seed=2).generate_until(asked)
+    short = [("The baker", how | {"max_gen_toks": 2})] * 3
+    cut = HarnessModel(model(), seed=1).generate_until(instances("generate_until", short))
+    assert all(len(c) < len(s) for c, s in zip(cut, said, strict=True))
+
+
+def test_a_model_that_cannot_score_texts_is_a_named_error():
+    from audits.testing import FakeModel
+
+    with pytest.raises(AuditError, match="task t: this model cannot score whole texts"):
+        HarnessModel(FakeModel()).loglikelihood_rolling(
+            instances("loglikelihood_rolling", [("The",)])
+        )
+
+
+def test_a_template_without_a_turn_of_the_system_gets_the_rest(folder):
+    model = load(folder("llama"), device="cpu")
+    model.tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}"
+        "{{ raise_exception('no') }}{% endif %}"
+        "<{{ m.role }}>{{ m.content }}{% endfor %}"
+    )
+    turns = [{"role": "system", "content": "Go"}, {"role": "user", "content": "Who?"}]
+    theirs = HFLM(pretrained=model.hf, tokenizer=model.tokenizer)
+    ours = HarnessModel(model)
+    assert ours.apply_chat_template(turns) == theirs.apply_chat_template(turns) == "<user>Who?"
+    model.tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(SpecError, match=r"refuses the conversation \(never\)"):
+        ours.apply_chat_template(turns)
