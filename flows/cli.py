@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,12 @@ ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered mod
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="A dataset folder, as the data stage seals it.")
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Ask the model anew: no remembered answer is read or kept."
+    ),
+]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,8 +90,8 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
     return 3
 
 
-def _home() -> Home:
-    home = find_home()
+def _home(no_cache: bool = False) -> Home:
+    home = replace(find_home(), keeps_scores=not no_cache)
     settle(home)
     return home
 
@@ -94,9 +101,14 @@ def _print(document: object) -> None:
 
 
 @app.command()
-def run(spec: SpecFile, set_: Changes = [], as_json: Json = False) -> int:  # noqa: B006
+def run(
+    spec: SpecFile,
+    set_: Changes = [],  # noqa: B006
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> int:
     """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all."""
-    home = _home()
+    home = _home(no_cache)
     from flows.closing import closing
     from flows.running import run_pipeline
 
@@ -153,10 +165,11 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Examples per task.")] = None,
     num_fewshot: Annotated[int | None, typer.Option(min=0)] = None,
     data: DataFolder = None,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
     """Run lm-eval tasks on a model."""
-    home = _home()
+    home = _home(no_cache)
     from flows import single
 
     asked = {
@@ -174,10 +187,11 @@ def audit(
     audits: Annotated[list[str], typer.Argument(metavar="AUDIT…", help="Kinds of audits.")],
     data: DataFolder = None,
     seed: int = 0,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
     """Run audits on a model with the sets of a dataset folder."""
-    home = _home()
+    home = _home(no_cache)
     from flows import single
 
     return _answer(single.audit(model, audits, data, seed, home), as_json)

@@ -120,16 +120,7 @@ def _measure(
     trained = {"trained": base} if base.stage == "train" else {}
     parts: dict[str, Artifact] = {}
     if spec.evaluate.tasks or spec.evaluate.texts:
-        parts["evaluate"] = perform(
-            call(
-                "evaluate",
-                spec.evaluate,
-                asked,
-                root=home.artifacts,
-                label=name,
-                sources=task_sources(spec.evaluate),
-            )
-        )
+        parts["evaluate"] = perform(evaluate_call(spec.evaluate, asked, home, name))
     for audit in spec.audits:
         settings = AuditRun(audit=audit, seed=spec.seed)
         parts[audit.title] = perform(
@@ -140,6 +131,7 @@ def _measure(
                 root=home.artifacts,
                 label=f"{audit.title} of {name}",
                 sources=audit_sources(audit),
+                context=home.scoring,
             )
         )
     if spec.profile.enabled:
@@ -154,6 +146,21 @@ def _measure(
             )
         )
     return Candidate(name, model, parts, steps or (model,))
+
+
+def evaluate_call(
+    settings: EvaluateSettings, inputs: Mapping[str, Artifact], home: Home, label: str
+) -> Call:
+    """The call that evaluates a model; its tasks' own files are part of the key."""
+    return call(
+        "evaluate",
+        settings,
+        inputs,
+        root=home.artifacts,
+        label=label,
+        sources=task_sources(settings),
+        context=home.scoring,
+    )
 
 
 def task_sources(settings: EvaluateSettings) -> dict[str, str]:

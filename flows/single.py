@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,10 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
             "evaluate",
             settings,
             inputs,
-            root=home.artifacts,
+            root=root_for(home),
             label=model,
             sources=task_sources(settings),
+            context=home.scoring,
         )
     )
     table = (made.folder / "table.md").read_text("utf-8")
@@ -90,9 +92,10 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     for settings in asked:
         require_dataset(settings.audit, given)
     inputs = {"model": find_model(model, home), **given}
-    documents, texts = [], []
+    documents, texts, root = [], [], root_for(home)
     for kind, settings in zip(kinds, asked, strict=True):
-        made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
+        wanted = call("audit", settings, inputs, root=root, label=kind, context=home.scoring)
+        made = perform(wanted)
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
     return {"audits": documents}, "\n\n".join(texts)
@@ -103,6 +106,14 @@ def profile(model: str, home: Home) -> Answer:
     inputs = {"model": find_model(model, home)}
     made = perform(call("profile", ProfileSettings(), inputs, root=home.artifacts, label=model))
     return _document(made), _lines(parts.read(made.folder))
+
+
+def root_for(home: Home) -> Path:
+    """Where a stage that asks a model is sealed; an empty place where it must ask again."""
+    if home.keeps_scores:
+        return home.artifacts
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="again-", dir=home.artifacts))
 
 
 def find_model(named: str, home: Home) -> Artifact:
