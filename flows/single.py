@@ -11,7 +11,7 @@ from audits.errors import EvidenceError, SpecError
 from audits.evidence import Part
 from audits.settings import Settings
 from flows.home import Home
-from flows.plan import base_model, checkpoint_call, make_dataset, task_sources
+from flows.plan import base_model, checkpoint_call, evaluate_call, make_dataset
 from flows.spec import load_spec
 from registry import parts
 from registry.documents import validate
@@ -19,6 +19,7 @@ from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
 from tasks.evaluate import EvaluateSettings
+from tasks.job import Call
 from tasks.profile import ProfileSettings
 from tasks.stages import call, perform
 from tasks.train import CheckpointSettings
@@ -68,17 +69,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     given = {k: v for k, v in asked.items() if v is not None}
     settings = validate(EvaluateSettings, given, "evaluate")
     inputs = {"model": find_model(model, home), **_dataset(data)}
-    made = perform(
-        call(
-            "evaluate",
-            settings,
-            inputs,
-            root=root_for(home),
-            label=model,
-            sources=task_sources(settings),
-            context=home.scoring,
-        )
-    )
+    made = ask(evaluate_call(settings, inputs, home, model), home)
     table = (made.folder / "table.md").read_text("utf-8")
     return _document(made), table
 
@@ -92,10 +83,12 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     for settings in asked:
         require_dataset(settings.audit, given)
     inputs = {"model": find_model(model, home), **given}
-    documents, texts, root = [], [], root_for(home)
+    documents, texts = [], []
     for kind, settings in zip(kinds, asked, strict=True):
-        wanted = call("audit", settings, inputs, root=root, label=kind, context=home.scoring)
-        made = perform(wanted)
+        wanted = call(
+            "audit", settings, inputs, root=home.artifacts, label=kind, context=home.scoring
+        )
+        made = ask(wanted, home)
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
     return {"audits": documents}, "\n\n".join(texts)
@@ -108,12 +101,13 @@ def profile(model: str, home: Home) -> Answer:
     return _document(made), _lines(parts.read(made.folder))
 
 
-def root_for(home: Home) -> Path:
-    """Where a stage that asks a model is sealed; an empty place where it must ask again."""
+def ask(wanted: Call, home: Home) -> Artifact:
+    """Perform a call; without the score cache in an artifact root of its own, so really."""
     if home.keeps_scores:
-        return home.artifacts
+        return perform(wanted)
     home.artifacts.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="again-", dir=home.artifacts))
+    apart = tempfile.mkdtemp(prefix="again-", dir=home.artifacts)
+    return perform(wanted.model_copy(update={"root": apart}))
 
 
 def find_model(named: str, home: Home) -> Artifact:
