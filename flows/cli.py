@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,17 @@ app.add_typer(data_app, name="data")
 app.add_typer(policy_app, name="policy")
 
 INTERRUPTED = 130
+
+
+class Split(StrEnum):
+    """Where one document of a text file ends and the next begins."""
+
+    lines = "lines"
+    stories = "stories"
+    paragraphs = "paragraphs"
+    articles = "articles"
+    whole = "whole"
+
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Changes = Annotated[
@@ -195,6 +207,40 @@ def audit(
     from flows import single
 
     return _answer(single.audit(model, audits, data, seed, home), as_json)
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model it was made from.")],
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="The model to look at.")],
+    text: Annotated[
+        Path | None, typer.Option(help="A .txt or .jsonl file; else --data's held-out set.")
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="What a document of a .txt file is: the unit of intervals.")
+    ] = Split.paragraphs,
+    tasks: Annotated[str, typer.Option(help="lm-eval tasks, separated by commas.")] = "",
+    include_path: Annotated[Path | None, typer.Option(help="Folder of task files.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many documents, and questions a task.")
+    ] = None,
+    data: DataFolder = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> int:
+    """Say what changes from a model to its variant: word by word, and answer by answer."""
+    home = _home(no_cache)
+    from flows import comparing
+
+    asked = comparing.Asked(
+        text=text,
+        split=split.value,
+        tasks=tuple(name for name in tasks.split(",") if name),
+        include_path=include_path,
+        limit=limit,
+        data=data,
+    )
+    return _answer(comparing.compare(base, variant, asked, home), as_json)
 
 
 @app.command()

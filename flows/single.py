@@ -57,7 +57,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
         raise SpecError(f"--method: {method!r} is not JSON ({error})") from error
     settings = validate(_Chosen, {"method": document}, "--method").method
     _require_new(out)
-    inputs = {"model": find_model(model, home), **_dataset(data)}
+    inputs = {"model": find_model(model, home), **dataset_input(data)}
     load(inputs["model"].folder, device="cpu")  # no method asks whether the weights are whole
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
@@ -68,7 +68,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     """Run lm-eval tasks on a model and show lm-eval's own table."""
     given = {k: v for k, v in asked.items() if v is not None}
     settings = validate(EvaluateSettings, given, "evaluate")
-    inputs = {"model": find_model(model, home), **_dataset(data)}
+    inputs = {"model": find_model(model, home), **dataset_input(data)}
     made = ask(evaluate_call(settings, inputs, home, model), home)
     table = (made.folder / "table.md").read_text("utf-8")
     return _document(made), table
@@ -76,7 +76,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
 
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
     """Run audits of the catalog with their default settings."""
-    given = _dataset(data)
+    given = dataset_input(data)
     asked = [
         validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit") for kind in kinds
     ]
@@ -150,7 +150,8 @@ def _registered(named: str, home: Home) -> Path:
     return folder
 
 
-def _dataset(folder: Path | None) -> dict[str, Artifact]:
+def dataset_input(folder: Path | None) -> dict[str, Artifact]:
+    """A dataset folder as the input of a stage; nothing where none is given."""
     if folder is None:
         return {}
     if not (folder / "manifest.json").is_file():

@@ -1,6 +1,6 @@
 """A transformers model behind the seam that audits and benchmarks ask through."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from audits.model import Score
 from tasks.models.encode import Encoder, Pair
 from tasks.models.forward import SPARE, Answers, Forward
 from tasks.models.generate import Sampling, continue_prompts
+from tasks.models.predictions import Prediction
 from tasks.models.rows import grow, truncate
+from tasks.models.torch_predictions import predict
 from tasks.models.windows import windows
 
 
@@ -96,6 +98,10 @@ class TorchModel:
             _total([next(scores) for _ in parts], len(text.encode()))
             for text, parts in zip(texts, cut, strict=True)
         ]
+
+    def predictions(self, texts: Sequence[str]) -> Iterator[Prediction]:
+        """Log-probabilities of the whole vocabulary along texts; see `Predicts`."""
+        return predict(self, texts)
 
     def generate(
         self,
