@@ -56,7 +56,7 @@ def _text(text: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _level(level: str) -> str:
-    named = {"0.5": "median", "min": "least", "max": "most"}
+    named = {"0.5": "median", "min": "min", "max": "max"}
     return named.get(level) or f"{100 * float(level):g} %"
 
 
