@@ -9,11 +9,12 @@ digest, how it computes, and the whole request; an answer of one model is never 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from audits.model import LanguageModel, Score
 from tasks.artifact import fingerprint
@@ -32,6 +33,7 @@ FREE = frozenset({"batch", "host", "threads"})
 """Conditions under which the same answers are computed, to within the engine's tolerance."""
 
 Request = TypeVar("Request", bound=tuple[str, ...])
+Answer = TypeVar("Answer")
 
 _last: "tuple[tuple[str, str], TorchModel] | None" = None
 
@@ -73,10 +75,10 @@ class Remembering:
         """Score each pair; see `LanguageModel.score`, also for what else may be `wanted`."""
         wants = sorted(name for name, on in wanted.items() if on)
 
-        def compute(new: list[tuple[str, str]]) -> list[object]:
-            return _plain(self.inner.score(new, **wanted))
+        def compute(new: list[tuple[str, str]]) -> list[Score]:
+            return self.inner.score(new, **wanted)
 
-        return _scores(self._recall(["score", *wants], requests, compute))
+        return self._recall(["score", *wants], requests, compute, SCORES)
 
     def generate(
         self,
@@ -99,7 +101,7 @@ class Remembering:
                 n=n, stop=stop,
             )  # fmt: skip
 
-        def compute(new: list[tuple[str]]) -> list[object]:
+        def compute(new: list[tuple[str]]) -> list[str]:
             found = self.inner.generate(
                 [prompt for (prompt,) in new], max_new_tokens=max_new_tokens, seed=seed,
                 stop=stop,
@@ -107,30 +109,39 @@ class Remembering:
             return [text for (text,) in found]
 
         what = ["generate", str(max_new_tokens), *stop]
-        texts = self._recall(what, [(prompt,) for prompt in prompts], compute)
-        return [[str(text)] * n for text in texts]
+        texts = self._recall(what, [(prompt,) for prompt in prompts], compute, TEXTS)
+        return [[text] * n for text in texts]
 
     def _recall(
         self,
         what: Sequence[str],
         requests: Sequence[Request],
-        compute: Callable[[list[Request]], list[object]],
-    ) -> list[Any]:
-        """An answer (a JSON value) to each request, computing those that are new."""
-        keys = _keys(self._policy, what, requests)
-        asked = dict(zip(keys, requests, strict=True))
-        known = _decoded(self._cache.get(list(asked))) if self._cache else {}
-        new = [key for key in asked if key not in known]
+        compute: Callable[[list[Request]], list[Answer]],
+        form: "Form[Answer]",
+    ) -> list[Answer]:
+        """The answer to each request, computing those that are new."""
+        asked = list(dict.fromkeys(requests))
+        keys = dict(zip(asked, _keys(self._policy, what, asked), strict=True))
+        known = self._known(keys, form)
+        new = [request for request in asked if request not in known]
         self.counts["asked"] += len(asked)
         self.counts["computed"] += len(new)
         for start in range(0, len(new), ASKED_AT_ONCE):
             some = new[start : start + ASKED_AT_ONCE]
-            answers = compute([asked[key] for key in some])
-            found = dict(zip(some, answers, strict=True))
+            found = dict(zip(some, compute(some), strict=True))
             known |= found
             if self._cache:
-                self._cache.put({key: _encode(value) for key, value in found.items()})
-        return [known[key] for key in keys]
+                self._cache.put({keys[r]: form.write(a) for r, a in found.items()})
+        return [known[request] for request in requests]
+
+    def _known(
+        self, keys: Mapping[Request, bytes], form: "Form[Answer]"
+    ) -> dict[Request, Answer]:
+        if not self._cache:
+            return {}
+        found = self._cache.get(list(keys.values()))
+        answers = dict(zip(found, form.read(found.values()), strict=True))
+        return {request: answers[key] for request, key in keys.items() if key in answers}
 
 
 class RememberingTexts(Remembering):
@@ -139,12 +150,13 @@ class RememberingTexts(Remembering):
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts in windows, as the inner model does."""
 
-        def compute(new: list[tuple[str]]) -> list[object]:
+        def compute(new: list[tuple[str]]) -> list[Score]:
             asked = [text for (text,) in new]
-            return _plain(self.inner.score_text(asked, add_special=add_special))  # type: ignore[attr-defined]  # `remembering` has looked
+            found: list[Score] = self.inner.score_text(asked, add_special=add_special)  # type: ignore[attr-defined]  # `remembering` has looked
+            return found
 
         what = ["score_text", str(add_special)]
-        return _scores(self._recall(what, [(text,) for text in texts], compute))
+        return self._recall(what, [(text,) for text in texts], compute, SCORES)
 
 
 def remembering(inner: LanguageModel, cache: ScoreCache | None = None) -> Remembering:
@@ -208,31 +220,42 @@ def _keys(policy: str, what: Sequence[str], requests: Iterable[tuple[str, ...]])
     keys = []
     for parts in requests:
         one = base.copy()
-        # Lengths first, so that no two requests are one string.
-        text = ",".join(map(str, map(len, parts))) + ":" + "".join(parts)
-        one.update(text.encode("utf-8", "surrogatepass"))
+        # The length of the first first: no two requests of one or two parts are one string.
+        one.update(f"{len(parts[0])}:{''.join(parts)}".encode("utf-8", "surrogatepass"))
         keys.append(model + one.digest())
     return keys
 
 
-_encoder = json.JSONEncoder(separators=(",", ":"))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_fields = attrgetter(*(field.name for field in fields(Score)))
 
 
-def _encode(value: object) -> bytes:
-    return _encoder.encode(value).encode()
+@dataclass(frozen=True, slots=True)
+class Form(Generic[Answer]):
+    """How answers of one kind stand in the cache: as JSON, read many at once."""
+
+    plain: Callable[[Answer], object]
+    made: Callable[[Any], Answer]
+
+    def write(self, answer: Answer) -> bytes:
+        """One answer as JSON; floats keep every bit."""
+        return _encode(self.plain(answer)).encode()
+
+    def read(self, values: Iterable[bytes]) -> list[Answer]:
+        """Answers in the order of their JSON."""
+        return list(map(self.made, json.loads(b"[" + b",".join(values) + b"]")))
 
 
-def _decoded(found: Mapping[bytes, bytes]) -> dict[bytes, Any]:
-    return dict(zip(found, json.loads(b"[" + b",".join(found.values()) + b"]"), strict=True))
+def _plain(score: Score) -> list[object]:
+    """Fields in order, without the trailing ones that hold nothing."""
+    row = list(_fields(score))
+    while row[-1] == ():
+        row.pop()
+    return row
 
 
-def _plain(scores: Iterable[Score]) -> list[object]:
-    names = [field.name for field in fields(Score)]
-    return [[getattr(score, name) for name in names] for score in scores]
-
-
-def _scores(answers: Iterable[Sequence[Any]]) -> list[Score]:
-    return [Score(*map(_frozen, answer)) for answer in answers]
+def _score(row: list[Any]) -> Score:
+    return Score(*map(_frozen, row)) if isinstance(row[-1], list) else Score(*row)
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - a field of a score
@@ -240,3 +263,7 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - a field of a score
     if not isinstance(value, list):
         return value
     return tuple(map(tuple, value)) if value and isinstance(value[0], list) else tuple(value)
+
+
+SCORES: Form[Score] = Form(_plain, _score)
+TEXTS: Form[str] = Form(str, str)

@@ -74,9 +74,9 @@ def test_a_variant_of_a_run_is_compared_on_its_held_out_text_and_on_tasks(
         assert said["text"]["source"].startswith("heldout of")
         assert [t["task"] for t in said["tasks"]] == ["world_choice"]
         (task,) = said["tasks"]
-        assert task["n"] == 40
+        assert 20 <= task["n"] <= 40
         gained, lost = task["counts"]["gained"], task["counts"]["lost"]
-        change = (gained - lost) / 40
+        change = (gained - lost) / task["n"]
         assert values(task["figures"])["accuracy_change"] == pytest.approx(change)
         assert len(task["changed"]) == task["counts"]["changed"]
     kl = [values(said["text"]["figures"])["kl"] for said in (near, far)]
