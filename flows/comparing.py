@@ -52,6 +52,7 @@ def compare(base: str, variant: str, asked: Asked, home: Home) -> Answer:
             "compare: nothing to compare on; give --text FILE, --tasks A,B, or --data with a "
             f"dataset that has a set {HELD_OUT!r}"
         )
+    settings = _settings(asked, data) if asked.tasks else None
     models = {"base": find_model(base, home), "variant": find_model(variant, home)}
     document: dict[str, Any] = {
         side: {"model": named, "digest": models[side].digest}
@@ -59,7 +60,7 @@ def compare(base: str, variant: str, asked: Asked, home: Home) -> Answer:
     }
     if documents is not None:
         document["text"] = _text(documents, models, document, alone=not asked.tasks)
-    document["tasks"] = _tasks(asked, models, data, home) if asked.tasks else []
+    document["tasks"] = _tasks(settings, models, data, home) if settings else []
     return document, words(document)
 
 
@@ -130,10 +131,10 @@ def _text(
     }
 
 
-def _tasks(
-    asked: Asked, models: Mapping[str, Artifact], data: Mapping[str, Artifact], home: Home
-) -> list[dict[str, Any]]:
-    from registry import parts
+def _settings(asked: Asked, data: Mapping[str, Artifact]) -> EvaluateSettings:
+    """What both models will be asked; a task that nobody has is said before any compute."""
+    from tasks import dataset
+    from tasks.evaluate.names import require_tasks
 
     given = {
         "tasks": asked.tasks,
@@ -142,6 +143,20 @@ def _tasks(
         "include_path": str(asked.include_path) if asked.include_path else None,
     }
     settings = validate(EvaluateSettings, given, "compare")
+    sets = dataset.manifest(data["dataset"].folder)["sets"] if data else {}
+    assert isinstance(sets, Mapping)
+    require_tasks(settings, list(sets))
+    return settings
+
+
+def _tasks(
+    settings: EvaluateSettings,
+    models: Mapping[str, Artifact],
+    data: Mapping[str, Artifact],
+    home: Home,
+) -> list[dict[str, Any]]:
+    from registry import parts
+
     measured = {}
     for side in ("base", "variant"):
         inputs = {"model": models[side], **data}
@@ -149,7 +164,7 @@ def _tasks(
         measured[side] = parts.read(made.folder)
     if measured["base"].basis != measured["variant"].basis:
         raise MeasureError("compare: the two models were not asked the same questions")
-    return [_task(task, measured["base"], measured["variant"]) for task in asked.tasks]
+    return [_task(task, measured["base"], measured["variant"]) for task in settings.tasks]
 
 
 def _task(task: str, base: "Part", variant: "Part") -> dict[str, Any]:

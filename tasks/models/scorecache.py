@@ -24,8 +24,8 @@ MOST_BYTES = 2**30
 file that was set aside may take as much again."""
 ROWS = 10_000
 """Answers written in one transaction."""
-KEYS = 1000
-"""Keys looked up in one statement."""
+KEYS = 900
+"""Keys looked up in one statement; older SQLite takes 999."""
 PATIENCE_S = 60.0
 """How long to wait for another process that writes."""
 
@@ -48,7 +48,7 @@ class _DamagedRowError(Exception):
 
 
 class ScoreCache:
-    """Values by key, in a folder that any number of processes may use at once.
+    """Values by key, in a folder that any number of processes of a machine may use at once.
 
     Writers wait for one another and readers for nobody (write-ahead log); a killed process
     leaves whole transactions. The oldest answers leave first. Damaged files are never renamed
