@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,17 @@ app.add_typer(policy_app, name="policy")
 
 INTERRUPTED = 130
 
+
+class Split(StrEnum):
+    """Where one document of a text file ends and the next begins."""
+
+    lines = "lines"
+    stories = "stories"
+    paragraphs = "paragraphs"
+    articles = "articles"
+    whole = "whole"
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="PLACE=VALUE", help="Change the run file: a.b=1")
@@ -52,6 +65,12 @@ VersionName = Annotated[str, typer.Argument(metavar="NAME/VERSION")]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="A dataset folder, as the data stage seals it.")
+]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Ask the model anew: no remembered answer is read or kept."
+    ),
 ]
 
 
@@ -90,8 +109,8 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
     return 3
 
 
-def _home() -> Home:
-    home = find_home()
+def _home(no_cache: bool = False) -> Home:
+    home = replace(find_home(), keeps_scores=not no_cache)
     settle(home)
     return home
 
@@ -101,9 +120,14 @@ def _print(document: object) -> None:
 
 
 @app.command()
-def run(spec: SpecFile, set_: Changes = [], as_json: Json = False) -> int:  # noqa: B006
+def run(
+    spec: SpecFile,
+    set_: Changes = [],  # noqa: B006
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> int:
     """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all."""
-    home = _home()
+    home = _home(no_cache)
     from flows.closing import closing
     from flows.running import run_pipeline
 
@@ -170,10 +194,11 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of worked examples and sampling.")] = 0,
     data: DataFolder = None,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
     """Run lm-eval tasks on a model and print lm-eval's own table."""
-    home = _home()
+    home = _home(no_cache)
     from flows import single
 
     asked = {
@@ -195,13 +220,48 @@ def audit(
     audits: Annotated[list[str], typer.Argument(metavar="AUDIT…", help="Kinds of audits.")],
     data: DataFolder = None,
     seed: int = 0,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
     """Run audits on a model with the sets of a dataset folder."""
-    home = _home()
+    home = _home(no_cache)
     from flows import single
 
     return _answer(single.audit(model, audits, data, seed, home), as_json)
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model it was made from.")],
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="The model to look at.")],
+    text: Annotated[
+        Path | None, typer.Option(help="A .txt or .jsonl file; else --data's held-out set.")
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="What a document of a .txt file is: the unit of intervals.")
+    ] = Split.paragraphs,
+    tasks: Annotated[str, typer.Option(help="lm-eval tasks, separated by commas.")] = "",
+    include_path: Annotated[Path | None, typer.Option(help="Folder of task files.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many documents, and questions a task.")
+    ] = None,
+    data: DataFolder = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> int:
+    """Say what changes from a model to its variant: word by word, and answer by answer."""
+    home = _home(no_cache)
+    from flows import comparing
+
+    asked = comparing.Asked(
+        text=text,
+        split=split.value,
+        tasks=tuple(name for name in tasks.split(",") if name),
+        include_path=include_path,
+        limit=limit,
+        data=data,
+    )
+    return _answer(comparing.compare(base, variant, asked, home), as_json)
 
 
 @app.command()

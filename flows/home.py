@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
+from tasks.job import SCORES
 
 if TYPE_CHECKING:
     from registry.versions import VersionStore
@@ -47,6 +48,8 @@ class Home:
     tracking_uri: str
     signing_key: Path | None = None
     """Private key that decisions and the history are signed with."""
+    keeps_scores: bool = True
+    """Whether models may answer from, and add to, what they answered before."""
 
     @property
     def artifacts(self) -> Path:
@@ -57,6 +60,11 @@ class Home:
     def cache(self) -> Path:
         """Data fetched by `assay data fetch`."""
         return self.root / "data"
+
+    @property
+    def scoring(self) -> dict[str, str]:
+        """What stages that ask a model are told of the score cache; empty without it."""
+        return {SCORES: str(self.root / "scores")} if self.keeps_scores else {}
 
 
 def find_home(environment: Mapping[str, str] = os.environ) -> Home:

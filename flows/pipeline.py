@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,17 @@ from tasks.stages import prefect_task
 
 
 @flow(name="assay", log_prints=False, validate_parameters=False)
-def pipeline(run_file: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+def pipeline(
+    run_file: str, changes: Sequence[str] = (), keep_scores: bool = True
+) -> dict[str, Any]:
     """Run a run file from data to a decision.
 
+    Without `keep_scores`, what models answered before is neither read nor added to.
     Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
     people, and `answer` for machines (see `flows.outcome.answer`).
     """
     ledger = Ledger()
-    home = find_home()
+    home = replace(find_home(), keeps_scores=keep_scores)
     settle(home)
     spec = load_spec(Path(run_file), changes)
     require_sound(spec, home)

@@ -134,6 +134,7 @@ def _measure(
                 root=home.artifacts,
                 label=f"{audit.title} of {name}",
                 sources=audit_sources(audit),
+                context=home.scoring,
             )
         )
     if spec.profile.enabled:
@@ -163,7 +164,7 @@ def evaluate_call(
         root=home.artifacts,
         label=label,
         sources=found.sources,
-        context=found.context,
+        context=found.context | home.scoring,
     )
 
 

@@ -27,7 +27,9 @@ def run_pipeline(path: Path, changes: Sequence[str], home: Home) -> dict[str, An
         from flows.pipeline import pipeline
 
         startup = time.perf_counter() - began
-        outcome = pipeline(run_file=str(path), changes=list(changes))
+        outcome = pipeline(
+            run_file=str(path), changes=list(changes), keep_scores=home.keeps_scores
+        )
     _charge(outcome["answer"]["overhead"], startup)
     return outcome
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.settings import ALL_METRICS
+from tasks.job import Call
 from tasks.profile import ProfileSettings
 from tasks.stages import call, perform
 from tasks.train import CheckpointSettings
@@ -56,7 +58,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
         raise SpecError(f"--method: {method!r} is not JSON ({error})") from error
     settings = validate(_Chosen, {"method": document}, "--method").method
     _require_new(out)
-    inputs = {"model": find_model(model, home), **_dataset(data)}
+    inputs = {"model": find_model(model, home), **dataset_input(data)}
     load(inputs["model"].folder, device="cpu")  # no method asks whether the weights are whole
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
@@ -67,8 +69,8 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     """Run lm-eval tasks on a model and show lm-eval's own table."""
     given = {k: v for k, v in asked.items() if v is not None}
     settings = validate(EvaluateSettings, {"metrics": ALL_METRICS} | given, "evaluate")
-    inputs = {"model": find_asked(model, home), **_dataset(data)}
-    made = perform(evaluate_call(settings, inputs, home, model))
+    inputs = {"model": find_asked(model, home), **dataset_input(data)}
+    made = ask(evaluate_call(settings, inputs, home, model), home)
     table = (made.folder / "table.md").read_text("utf-8").rstrip()
     documents = parts.read(made.folder).notes["documents"]
     more = {"documents": documents, "samples": str(made.folder / "samples.jsonl.gz")}
@@ -77,7 +79,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
 
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
     """Run audits of the catalog with their default settings."""
-    given = _dataset(data)
+    given = dataset_input(data)
     asked = [
         validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit") for kind in kinds
     ]
@@ -86,7 +88,10 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     inputs = {"model": find_asked(model, home), **given}
     documents, texts = [], []
     for kind, settings in zip(kinds, asked, strict=True):
-        made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
+        wanted = call(
+            "audit", settings, inputs, root=home.artifacts, label=kind, context=home.scoring
+        )
+        made = ask(wanted, home)
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
     return {"audits": documents}, "\n\n".join(texts)
@@ -107,6 +112,15 @@ def find_asked(named: str, home: Home) -> Artifact:
         folder, digest = settle(named, home.root / "borrowed")
         return Artifact(kind="model", path=str(folder), digest=digest)
     return find_model(named, home)
+
+
+def ask(wanted: Call, home: Home) -> Artifact:
+    """Perform a call; without the score cache in an artifact root of its own, so really."""
+    if home.keeps_scores:
+        return perform(wanted)
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    apart = tempfile.mkdtemp(prefix="again-", dir=home.artifacts)
+    return perform(wanted.model_copy(update={"root": apart}))
 
 
 def find_model(named: str, home: Home) -> Artifact:
@@ -155,7 +169,8 @@ def _registered(named: str, home: Home) -> Path:
     return folder
 
 
-def _dataset(folder: Path | None) -> dict[str, Artifact]:
+def dataset_input(folder: Path | None) -> dict[str, Artifact]:
+    """A dataset folder as the input of a stage; nothing where none is given."""
     if folder is None:
         return {}
     if not (folder / "manifest.json").is_file():

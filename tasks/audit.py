@@ -44,9 +44,10 @@ def audit(settings: AuditRun, job: Job) -> None:
     examples = asked.examples(dataset.rows(job.inputs["dataset"].folder, asked.source))
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
-    model = remembered(job.inputs["model"].folder, dtype=settings.dtype)
+    model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
     tools = Tools(exposures=_exposures(job))
     records = asked.run(model, examples, tools, seed=settings.seed)
+    job.note("scores", model.counts)
     part = Part(
         name=asked.title,
         kind=asked.kind,

@@ -9,6 +9,9 @@ from pathlib import Path
 from audits.settings import Settings
 from tasks.artifact import Artifact
 
+SCORES = "scores"
+"""What the context calls the folder of the score cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -25,6 +28,11 @@ class Job:
     inputs: Mapping[str, Artifact]
     note: Callable[[str, object], None]
     context: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def score_cache(self) -> Path | None:
+        """Folder of what models answered before, where the stage may use it."""
+        return Path(self.context[SCORES]) if SCORES in self.context else None
 
 
 class Call(Settings):

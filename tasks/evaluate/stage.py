@@ -33,15 +33,16 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     from tasks.evaluate.benchmarks import run_tasks
     from tasks.evaluate.samples import write_samples
     from tasks.evaluate.texts import measure_texts
-    from tasks.models.load import load
+    from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
     if not settings.tasks and not settings.texts:
         raise SpecError("evaluate: neither tasks nor texts are named; name at least one")
     folder = job.inputs["dataset"].folder if "dataset" in job.inputs else None
-    model = load(job.inputs["model"].folder, dtype=settings.dtype)
+    model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
     results, benchmarks = run_tasks(settings, model, folder, job.scratch, job.context)
     texts = measure_texts(settings, model, folder)
+    job.note("scores", model.counts)
     outcomes = [*benchmarks, *texts]
     part = Part(
         name="evaluate",

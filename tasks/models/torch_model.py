@@ -1,6 +1,6 @@
 """A causal network of transformers behind the seam that audits and benchmarks ask through."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,11 @@ from tasks.models.decode import Decoder, decoder, most_positions
 from tasks.models.encode import Encoder, Pair
 from tasks.models.forward import Forward
 from tasks.models.generate import Sampling, continue_prompts
+from tasks.models.predictions import Prediction
 from tasks.models.rows import truncate
 from tasks.models.scorer import Scorer
 from tasks.models.shape import max_length, n_parameters
+from tasks.models.torch_predictions import predict
 
 
 class TorchModel:
@@ -92,6 +94,10 @@ class TorchModel:
     def recheck(self) -> float | None:
         """Largest difference in nats of a sample that is scored again one by one."""
         return self.scorer.recheck()
+
+    def predictions(self, texts: Sequence[str]) -> Iterator[Prediction]:
+        """Log-probabilities of the whole vocabulary along texts; see `Predicts`."""
+        return predict(self, texts)
 
     def generate(
         self,

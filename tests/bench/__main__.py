@@ -30,6 +30,7 @@ def main() -> int:
     report["decision"] = alone("tests.bench.decision")
     report["history"] = alone("tests.bench.history")
     report["scoring"] = alone("tests.bench.scoring")
+    report["scorecache"] = alone("tests.bench.scorecache")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))

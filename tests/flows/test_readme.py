@@ -47,9 +47,13 @@ def places(first, tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     (dataset,) = (first.cli.artifacts / "sealed/data").glob("*/content")
     model = str(tiny_llama(folder / "model"))
+    held = folder / "held.txt"
+    held.write_text("The baker sells bread.\n\nShe lives in the old town.\n", "utf-8")
     return SMALL | {
         "models/stories260K": model,
         "MODEL": model,
+        "BASE VARIANT": f"{model} {tiny_llama(folder / 'variant', seed=1)}",
+        "--text FILE": f"--text {held}",
         "--data DIR": f"--data {dataset}",
         "--out DIR": f"--out {folder / 'compressed'}",
         "--tasks …": f"--tasks world_choice --limit 5 --data {dataset}",

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -202,3 +203,27 @@ def test_reading_settings_loads_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_two_models_with_one_score_cache_are_as_if_each_were_alone(job, tmp_path):
+    """lm-eval's own cache gives the second model the first one's answers (its issue 4063)."""
+    folders = [tiny_llama(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+
+    def evaluated(folder, context):
+        work = job(model=folder)
+        counted = {}
+        work = replace(work, context=context, note=counted.__setitem__)
+        evaluate(ALL, work)
+        return parts.read(work.out).records, counted["scores"]
+
+    alone = [evaluated(folder, {})[0] for folder in folders]
+    assert not alone[0]["logprob"].equals(alone[1]["logprob"])
+    shared = {"scores": str(tmp_path / "scores")}
+    for expected, folder in zip(alone, folders, strict=True):
+        records, counts = evaluated(folder, shared)
+        assert records.equals(expected)
+        assert counts["computed"] == counts["asked"] > 0
+    for expected, folder in zip(alone, folders, strict=True):
+        records, counts = evaluated(folder, shared)
+        assert records.equals(expected)
+        assert counts["computed"] == 0
