@@ -39,6 +39,7 @@ class Score:
     greedy: bool
     boundary_stable: bool = True
     tokens: tuple[float, ...] = ()
+    moments: tuple[tuple[float, float], ...] = ()
 
 
 class LanguageModel(Protocol):

@@ -106,13 +106,13 @@ def profile(model: str, home: Home) -> Answer:
 
 
 def find_model(named: str, home: Home) -> Artifact:
-    """A model by folder, hub id or `models:/NAME@ALIAS`, as an artifact."""
-    from tasks.models.folder import check_folder, weights_digest
+    """A model by folder, GGUF file, hub id or `models:/NAME@ALIAS`, as an artifact."""
+    from tasks.models.folder import check_folder, gguf_file, weights_digest
 
     if named.startswith("models:/"):
         folder = _registered(named.removeprefix("models:/"), home)
-    elif Path(named).expanduser().is_dir():
-        folder = Path(named).expanduser().resolve()
+    elif gguf_file(path := Path(named).expanduser()) is not None or path.is_dir():
+        folder = path.resolve()
     else:
         return perform(checkpoint_call(CheckpointSettings(path=named), home))
     check_folder(folder)

@@ -3,15 +3,18 @@
 import hashlib
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
 from tasks.evaluate.records import Outcome
 from tasks.evaluate.settings import EvaluateSettings
-from tasks.models.torch_model import TorchModel
+
+if TYPE_CHECKING:
+    from tasks.models.harness import ScoresText
 
 
 def measure_texts(
-    settings: EvaluateSettings, model: TorchModel, folder: Path | None
+    settings: EvaluateSettings, model: "ScoresText", folder: Path | None
 ) -> list[Outcome]:
     """Bits and UTF-8 bytes of each document of each set named, in file order.
 
@@ -24,7 +27,7 @@ def measure_texts(
     return [_measure(name, settings.text_limit, model, folder) for name in settings.texts]
 
 
-def _measure(name: str, limit: int | None, model: TorchModel, folder: Path) -> Outcome:
+def _measure(name: str, limit: int | None, model: "ScoresText", folder: Path) -> Outcome:
     from tasks import dataset
 
     texts = dataset.texts(folder, name)[:limit]

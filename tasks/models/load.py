@@ -3,17 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from audits.errors import AssayError, SpecError
 from registry.looking import plural
-from tasks.models.folder import check_folder, is_folder, tokenizer_file, weights_digest
+from tasks.models.folder import (
+    check_folder,
+    gguf_file,
+    is_folder,
+    tokenizer_file,
+    weights_digest,
+)
 from tasks.models.hub import fetch
 
 if TYPE_CHECKING:
+    from tasks.models.gguf_model import GgufModel
     from tasks.models.torch_model import TorchModel
 
-Dtype = Literal["float32", "bfloat16"]
 SHOWN = 3
 """Tensors that a refusal names."""
 CORRECT = "correct it, or copy the whole model again"
@@ -25,14 +31,16 @@ def load(
     dtype: str = "float32",
     device: str | None = None,
     add_bos: bool | None = None,
-) -> "TorchModel":
+) -> "TorchModel | GgufModel":
     """Load a model for scoring and generation, in eval mode.
 
     Packed weights that compressed-tensors wrote are loaded through transformers; code that
-    comes with a model is never run.
+    comes with a model is never run. A GGUF file is run by llama.cpp: its weights keep
+    their types, and `dtype` is that of the key-value cache.
 
     Args:
-        ref: folder in Hugging Face layout, or a hub id where the hub can be reached.
+        ref: folder in Hugging Face layout, a GGUF file, or a hub id where the hub can be
+            reached.
         dtype: `float32` or `bfloat16`.
         device: torch device; None takes CUDA where there is one.
         add_bos: whether contexts begin with BOS; None leaves it to the tokenizer.
@@ -42,11 +50,26 @@ def load(
     """
     if dtype not in ("float32", "bfloat16"):
         raise SpecError(f"dtype {dtype!r} is not supported; choose float32 or bfloat16")
+    found = locate(ref)
+    if (file := gguf_file(found)) is not None:
+        from tasks.models.gguf_model import load_gguf
+
+        return load_gguf(file, dtype=dtype, device=device, add_bos=add_bos)
+    return load_torch(found, dtype=dtype, device=device, add_bos=add_bos)
+
+
+def load_torch(
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    add_bos: bool | None = None,
+) -> "TorchModel":
+    """Load a checked folder of safetensors weights; see `load`."""
     import torch
 
     from tasks.models.torch_model import TorchModel
 
-    folder = locate(ref)
     config = _config(folder)
     tokenizer = _tokenizer(folder)
     hf = _network(folder, config, getattr(torch, dtype))
@@ -58,10 +81,10 @@ def load(
 
 
 def locate(ref: str | Path) -> Path:
-    """Folder of a model: the path itself, or where its hub files were put; checked.
+    """Folder or GGUF file of a model: the path itself, or where its hub files were put.
 
     Raises:
-        SpecError: nothing is there, or it is not a model of safetensors weights.
+        SpecError: nothing is there, or it is not a model we may load.
     """
     if isinstance(ref, str):
         ref = Path(ref).expanduser() if is_folder(ref) else fetch(ref)

@@ -14,6 +14,7 @@ from tasks.models.folder import weights_digest
 from tasks.models.load import load
 
 if TYPE_CHECKING:
+    from tasks.models.gguf_model import GgufModel
     from tasks.models.torch_model import TorchModel
 
 MOST = 2_000_000
@@ -25,7 +26,7 @@ _last: "tuple[tuple[str, str], Remembering] | None" = None
 class Remembering:
     """A `LanguageModel` that answers a repeated request from memory."""
 
-    def __init__(self, model: "TorchModel") -> None:
+    def __init__(self, model: "TorchModel | GgufModel") -> None:
         self._model = model
         self._known: dict[tuple[str, str], Score] = {}
         self.digest = model.digest
