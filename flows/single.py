@@ -56,6 +56,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
     settings = validate(_Chosen, {"method": document}, "--method").method
     _require_new(out)
     inputs = {"model": find_model(model, home), **_dataset(data)}
+    _require_safetensors(inputs["model"].folder)
     load(inputs["model"].folder, device="cpu")  # no method asks whether the weights are whole
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
@@ -74,7 +75,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
             inputs,
             root=home.artifacts,
             label=model,
-            sources=task_sources(settings),
+            sources={**task_sources(settings), **_runner(inputs["model"])},
         )
     )
     table = (made.folder / "table.md").read_text("utf-8")
@@ -92,7 +93,12 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     inputs = {"model": find_model(model, home), **given}
     documents, texts = [], []
     for kind, settings in zip(kinds, asked, strict=True):
-        made = perform(call("audit", settings, inputs, root=home.artifacts, label=kind))
+        made = perform(
+            call(
+                "audit", settings, inputs, root=home.artifacts, label=kind,
+                sources=_runner(inputs["model"]),
+            )
+        )  # fmt: skip
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
     return {"audits": documents}, "\n\n".join(texts)
@@ -101,7 +107,12 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
 def profile(model: str, home: Home) -> Answer:
     """Measure a model in a fresh process."""
     inputs = {"model": find_model(model, home)}
-    made = perform(call("profile", ProfileSettings(), inputs, root=home.artifacts, label=model))
+    made = perform(
+        call(
+            "profile", ProfileSettings(), inputs, root=home.artifacts, label=model,
+            sources=_runner(inputs["model"]),
+        )
+    )  # fmt: skip
     return _document(made), _lines(parts.read(made.folder))
 
 
@@ -117,6 +128,17 @@ def find_model(named: str, home: Home) -> Artifact:
         return perform(checkpoint_call(CheckpointSettings(path=named), home))
     check_folder(folder)
     return Artifact(kind="model", path=str(folder), digest=weights_digest(folder))
+
+
+def _runner(model: Artifact) -> dict[str, str]:
+    """What runs a GGUF file, whose version changes results as a library's does."""
+    from tasks.models.folder import gguf_file
+
+    if gguf_file(model.folder) is None:
+        return {}
+    from tasks.models.gguf_file import runner_version
+
+    return {"llama-cpp-python": runner_version()}
 
 
 def _registered(named: str, home: Home) -> Path:
@@ -183,6 +205,16 @@ def _lines(part: Part) -> str:
     ]
     lines += [f"{name:<44}{'absent':>12}  {why}" for name, why in absent.items()]
     return "\n".join(lines)
+
+
+def _require_safetensors(model: Path) -> None:
+    from tasks.models.folder import gguf_file
+
+    if gguf_file(model) is not None:
+        raise SpecError(
+            f"{model}: a GGUF file is compressed already; compress the safetensors weights "
+            "it was made of"
+        )
 
 
 def _require_new(out: Path) -> None:

@@ -7,6 +7,7 @@ at some of what a damaged or hostile header can say. Nothing here imports llama.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from audits.errors import SpecError
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
-INSTALL = "pip install 'slm-assay[gguf]'"
+INSTALL = "pip install -e '.[gguf]'"
 AGAIN = "copy it again from where it came from"
 
 
@@ -64,6 +65,20 @@ def read(file: Path) -> Header:
         eos=_special(file, fields, "eos"),
         chat_template=fields.text("tokenizer.chat_template"),
     )
+
+
+def runner_version() -> str:
+    """Version of llama-cpp-python, which fixes that of llama.cpp.
+
+    Raises:
+        SpecError: it is not installed.
+    """
+    try:
+        return metadata.version("llama-cpp-python")
+    except metadata.PackageNotFoundError as error:
+        raise SpecError(
+            f"GGUF files need llama-cpp-python, which is not installed; `{INSTALL}`"
+        ) from error
 
 
 def _reader(file: Path) -> "GGUFReader":

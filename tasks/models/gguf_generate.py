@@ -131,9 +131,10 @@ class _Run:
         rows: list[npt.NDArray[np.float32]] = []
         for start in range(0, plan.n_nodes, TOKENS):
             part = slice(start, start + TOKENS)
-            rows += network.feed(
+            logits = network.feed(
                 chunk.tokens[part], chunk.positions[part], branches[part], asked[part]
-            ).copy()
+            )
+            rows.extend(logits.copy())
         row = np.cumsum(asked) - 1
         for r, ([node], prompt) in enumerate(zip(plan.nodes, self.prompts, strict=True)):
             network.copy(chunk.first[node], self._sequence(r), len(prompt))

@@ -12,7 +12,7 @@ from audits.errors import AuditError, MeasureError
 from audits.model import Score
 from tasks.models.encode import Encoder, Pair
 from tasks.models.folder import weights_digest
-from tasks.models.gguf_file import Header, read
+from tasks.models.gguf_file import Header, read, runner_version
 from tasks.models.gguf_generate import Sampling, continue_prompts
 from tasks.models.gguf_plan import Chunk, Plan
 from tasks.models.gguf_runtime import TOKENS, Logits, Network
@@ -67,7 +67,7 @@ class GgufModel:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in self.header.types.items())
         return {
             "backend": "llama.cpp",
-            "llama_cpp_python": self.network.version,
+            "llama_cpp_python": runner_version(),
             "dtype": self.header.file_type,
             "weights": shares,
             "kv_dtype": self.network.kv,

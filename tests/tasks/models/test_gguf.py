@@ -158,7 +158,9 @@ def test_predictions_are_the_networks_log_softmax(gguf, model):
 PROMPTS = ["Once upon a time", "The baker", "", "Once upon", LONG]
 
 
-@pytest.mark.parametrize("how", [{}, {"temperature": 1.0, "n": 3}, {"temperature": 0.5, "n": 2}])
+@pytest.mark.parametrize(
+    "how", [{}, {"temperature": 1.0, "n": 3}, {"temperature": 0.5, "n": 2}]
+)
 def test_generation_is_that_of_transformers_with_the_same_luck(gguf, model, how):
     asked = {"max_new_tokens": 24, "seed": 3, **how}
     assert gguf().generate(PROMPTS, **asked) == model().generate(PROMPTS, **asked)
@@ -229,5 +231,5 @@ def test_damaged_weights_give_no_number(tmp_path):
     weights["model.layers.0.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(weights, source / "model.safetensors", {"format": "pt"})
     damaged = load(write_gguf(source, tmp_path / "damaged.gguf"))
-    with pytest.raises(MeasureError, match="'The\\| park': .* not finite"):
+    with pytest.raises(MeasureError, match=r"'The\| park': .* not finite"):
         damaged.score([("The", " park")])
