@@ -4,6 +4,7 @@ Read with the `gguf` library before llama.cpp opens the file, for llama.cpp ends
 at some of what a damaged or hostile header can say. Nothing here imports llama.cpp.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def read(file: Path) -> Header:
     if architecture is None:
         raise SpecError(f"{file}: states no general.architecture; {AGAIN}")
     _require_model(file, reader, fields, architecture)
+    _require_sound(file, reader, fields, architecture)
     return Header(
         file=file,
         architecture=architecture,
@@ -94,8 +96,18 @@ def _reader(file: Path) -> "GGUFReader":
         magic = stream.read(4)
     if magic != b"GGUF":
         raise SpecError(f"{file}: begins with {magic!r}, not b'GGUF': it is no GGUF file")
+
+    class Bounded(GGUFReader):  # type: ignore[misc]  # the library is not followed
+        """The reader, which alone counts to a billion behind the end of a file."""
+
+        def _get(self, offset: int, dtype: object, count: int = 1, **more: object) -> object:
+            found = super()._get(offset, dtype, count, **more)
+            if len(found) < count:
+                raise ValueError(f"nothing follows byte {self.data.nbytes}")
+            return found
+
     try:
-        return GGUFReader(file)
+        return Bounded(file)
     except Exception as error:
         # whatever its arithmetic on a damaged header raises: the file is at fault
         words = " ".join(str(error).split()) or type(error).__name__
@@ -165,6 +177,28 @@ def _require_model(
         raise SpecError(
             f"{file}: holds no vocabulary (tokenizer.ggml.tokens); convert the model again, "
             "with its tokenizer"
+        )
+
+
+def _require_sound(
+    file: Path, reader: "GGUFReader", fields: _Fields, architecture: str
+) -> None:
+    """Refuse what llama.cpp asserts, for a failed assertion of its ends the process."""
+    key = f"{architecture}.block_count"
+    blocks, most = fields.number(key), len(reader.tensors)
+    if blocks is not None and not 0 < blocks <= most:
+        raise SpecError(f"{file}: {key} is {blocks}, with {most} tensors; {AGAIN}")
+    for name, field in reader.fields.items():
+        value = field.contents() if len(field.types) == 1 else None
+        if isinstance(value, float) and not 0 <= value < math.inf and "epsilon" in name:
+            raise SpecError(f"{file}: {name} is {value}, which is no epsilon; {AGAIN}")
+    tokens = reader.fields["tokenizer.ggml.tokens"]
+    # llama.cpp reads a token up to its first NUL
+    different = len({tokens.parts[at].tobytes().split(b"\0")[0] for at in tokens.data})
+    if different < len(tokens.data):
+        raise SpecError(
+            f"{file}: {len(tokens.data) - different} of its {len(tokens.data)} tokens are "
+            f"equal to others; {AGAIN}"
         )
 
 

@@ -1,7 +1,6 @@
 """A GGUF file behind the seam that audits and benchmarks ask through."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,14 @@ from tasks.models.encode import Encoder, Pair
 from tasks.models.folder import weights_digest
 from tasks.models.gguf_file import Header, read, runner_version
 from tasks.models.gguf_generate import Sampling, continue_prompts
+from tasks.models.gguf_logits import Answers, Logits, normalizer
 from tasks.models.gguf_plan import Chunk, Plan
-from tasks.models.gguf_runtime import TOKENS, Logits, Network
+from tasks.models.gguf_runtime import TOKENS, Network
 from tasks.models.gguf_vocabulary import Vocabulary
-from tasks.models.predictions import Prediction
+from tasks.models.predictions import Prediction, cut
 from tasks.models.rows import truncate
+from tasks.models.selfcheck import Reservoir
 from tasks.models.windows import windows
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """For each asked token: log-probability, whether it was the argmax, and moments."""
-
-    logprobs: npt.NDArray[np.float64]
-    greedy: npt.NDArray[np.bool_]
-    moments: npt.NDArray[np.float64]
 
 
 class GgufModel:
@@ -50,6 +42,7 @@ class GgufModel:
         self.tokenizer = Vocabulary(network, header)
         self.encoder = Encoder(self.tokenizer, add_bos=add_bos)
         self.max_length = network.window
+        self._sample = Reservoir()
 
     @property
     def n_parameters(self) -> int:
@@ -106,33 +99,46 @@ class GgufModel:
             texts: what to score.
             add_special: score also the BOS that the file says to add, as lm-eval does.
         """
-        cut = self._windows(texts, add_special=add_special)
-        pairs = [pair for parts in cut for pair in parts]
-        names = [t[:60] for t, parts in zip(texts, cut, strict=True) for _ in parts]
+        windowed = self._windows(texts, add_special=add_special)
+        pairs = [pair for parts in windowed for pair in parts]
+        names = [t[:60] for t, parts in zip(texts, windowed, strict=True) for _ in parts]
         scores = iter(self._score(pairs, names))
         return [
             _total([next(scores) for _ in parts], len(text.encode()))
-            for text, parts in zip(texts, cut, strict=True)
+            for text, parts in zip(texts, windowed, strict=True)
         ]
 
     def predictions(self, texts: Sequence[str]) -> Iterator[Prediction]:
         """The log-probabilities of the whole vocabulary at every token of each text.
 
-        A text longer than the window comes in several pieces, cut as `score_text` cuts it.
+        See `Predicts.predictions`; a text is given BOS (or EOS), as in `score_text`.
         """
-        for number, parts in enumerate(self._windows(texts)):
-            for pair in parts:
-                rows = np.empty((len(pair.continuation), self.network.n_vocab), np.float32)
-                plan = Plan([_fed(pair)], [len(pair.continuation)], shared=False)
-                wanted = np.zeros(plan.n_nodes, np.bool_)
-                wanted[plan.nodes[0]] = True
-                start = 0
-                for _, logits in self._run(plan, wanted):
-                    for row in logits:
-                        rows[start] = row - _normalizer(row)
-                        start += 1
-                _require_finite(rows, texts[number][:60])
-                yield Prediction(number, np.asarray(pair.continuation), rows)
+        for number, text in enumerate(texts):
+            [ids] = self.encoder.plain([text])
+            for context, tokens in cut(ids, self.encoder.prefix, self.max_length):
+                plan = Plan([context + tokens[:-1]], [len(tokens)], shared=False)
+                asked = np.zeros(plan.n_nodes, np.bool_)
+                asked[plan.nodes[0]] = True
+                rows = np.concatenate(
+                    [
+                        [row - normalizer(row) for row in logits]
+                        for _, logits in self._run(plan, asked)
+                        if len(logits)
+                    ]
+                )
+                _require_finite(rows, text[:60])
+                yield Prediction(number, np.asarray(tokens, np.int64), rows)
+
+    def recheck(self) -> float | None:
+        """Largest difference of a sample scored since the last call, each now alone.
+
+        Nats; None where nothing was scored.
+        """
+        sample = list(self._sample.items)
+        alone = [self._answer([pair], moments=False).logprobs.sum() for pair, _ in sample]
+        self._sample.clear()
+        found = [abs(a - before) for a, (_, before) in zip(alone, sample, strict=True)]
+        return float(max(found)) if found else None
 
     def generate(
         self,
@@ -159,15 +165,15 @@ class GgufModel:
         how = Sampling(max_new_tokens, seed, temperature, n, tuple(stop))
         return continue_prompts(self.network, self.tokenizer, ids, how)
 
-    def _windows(self, texts: Sequence[str], *, add_special: bool = False) -> list[list[Pair]]:
+    def _windows(self, texts: Sequence[str], *, add_special: bool) -> list[list[Pair]]:
         encoder = self.encoder
         lead = [encoder.prefix] if add_special and encoder.adds_bos else []
-        cut = []
+        found = []
         for text, ids in zip(texts, encoder.plain(texts), strict=True):
             whole = ids if text.startswith(encoder.prefix_text) else lead + ids
             pieces = windows(whole, encoder.prefix, self.max_length)
-            cut.append([Pair(context, part, 0, True) for context, part in pieces])
-        return cut
+            found.append([Pair(context, part, 0, True) for context, part in pieces])
+        return found
 
     def _score(
         self,
@@ -183,7 +189,8 @@ class GgufModel:
                     f"{name!r}: {len(pair.continuation)} tokens to score exceed the model's "
                     f"{self.max_length} positions; shorten the text or score it in windows"
                 )
-        answers = self._answer([truncate(pair, self.max_length) for pair in pairs], moments)
+        fed = [truncate(pair, self.max_length) for pair in pairs]
+        answers = self._answer(fed, moments=moments)
         scores, start = [], 0
         spread = answers.moments.tolist()
         for pair, name in zip(pairs, names, strict=True):
@@ -201,9 +208,10 @@ class GgufModel:
                     moments=tuple(map(tuple, spread[mine])) if moments else (),
                 )
             )
+        self._sample.offer(fed, [score.logprob for score in scores])
         return scores
 
-    def _answer(self, pairs: Sequence[Pair], moments: bool) -> _Answers:
+    def _answer(self, pairs: Sequence[Pair], *, moments: bool) -> Answers:
         """What the network says of every token of every continuation, in order."""
         wanted = [len(pair.continuation) for pair in pairs]
         plan = Plan([_fed(pair) for pair in pairs], wanted, shared=not self.network.recurrent)
@@ -212,14 +220,12 @@ class GgufModel:
         asked = np.zeros(plan.n_nodes, np.bool_)
         asked[at] = True
         order = np.argsort(at, kind="stable")
-        found = _Answers(
-            np.empty(len(at)), np.empty(len(at), np.bool_), np.empty((len(at), 2 * moments))
-        )
+        found = Answers.blank(len(at), moments=moments)
         for chunk, logits in self._run(plan, asked):
             low, high = np.searchsorted(at[order], [chunk.node, chunk.node + len(chunk.tokens)])
             mine = order[low:high]
             row = np.cumsum(asked[chunk.node : chunk.node + len(chunk.tokens)]) - 1
-            _read(logits, row[at[mine] - chunk.node], tokens[mine], mine, found)
+            found.fill(logits, row[at[mine] - chunk.node], tokens[mine], mine)
         return found
 
     def _run(self, plan: Plan, asked: npt.NDArray[np.bool_]) -> Iterator[tuple[Chunk, Logits]]:
@@ -276,39 +282,6 @@ def load_gguf(
 def _fed(pair: Pair) -> tuple[int, ...]:
     """Tokens that the network must see: the last one is only asked for."""
     return pair.context + pair.continuation[:-1]
-
-
-def _read(
-    logits: Logits,
-    rows: npt.NDArray[np.int64],
-    tokens: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    into: _Answers,
-) -> None:
-    """Fill in the answers of asks that are sorted by row; each row is normalized once."""
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    ends = [*starts[1:], len(rows)]
-    for start, end in zip(starts, ends, strict=True):
-        row, mine = logits[rows[start]], places[start:end]
-        normalizer = _normalizer(row)
-        into.logprobs[mine] = row[tokens[start:end]] - normalizer
-        into.greedy[mine] = tokens[start:end] == row.argmax()
-        if into.moments.shape[1]:
-            into.moments[mine] = _moments(row, normalizer)
-
-
-def _normalizer(row: npt.NDArray[np.float32]) -> float:
-    """Logarithm of the sum of exponentials, in float64."""
-    top = float(row.max())
-    return top + float(np.log(np.exp(row - top, dtype=np.float64).sum()))
-
-
-def _moments(row: npt.NDArray[np.float32], normalizer: float) -> tuple[float, float]:
-    """Mean and standard deviation of log p where tokens are drawn from p (Min-K%++)."""
-    logs = row.astype(np.float64) - normalizer
-    chances = np.exp(logs)
-    mean = float(chances @ logs)
-    return mean, float(np.sqrt(chances @ (logs - mean) ** 2))
 
 
 def _require_finite(values: npt.NDArray[np.floating], name: str) -> None:

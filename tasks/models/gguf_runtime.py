@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from audits.errors import AuditError, MeasureError, SpecError
 from tasks.models.gguf_file import INSTALL
-
-Logits = npt.NDArray[np.float32]
+from tasks.models.gguf_logits import Logits
 
 TOKENS = 512
 """Tokens of one batch: what they attend to is computed for all and masked, and their logits

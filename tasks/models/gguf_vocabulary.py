@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Mapping, Sequence
 
-from audits.errors import AuditError
 from tasks.models.gguf_file import Header
 from tasks.models.gguf_runtime import Network, library
 
@@ -56,36 +55,26 @@ class Vocabulary:
         self,
         history: Sequence[Mapping[str, str]],
         *,
-        tokenize: bool = False,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **_how: object,
     ) -> str:
         """Render a conversation with the file's own template, in transformers' sandbox.
 
         Raises:
-            AuditError: the file has no template, or it does not render.
+            jinja2.TemplateError: the template does not render it.
         """
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        if self.chat_template is None or tokenize:
-            raise AuditError("the GGUF file holds no chat template; evaluate without one")
+        named = {"bos_token": self.bos_token_id, "eos_token": self.eos_token_id}
         special = {
-            name: self.decode([token])
-            for name, token in (
-                ("bos_token", self.bos_token_id),
-                ("eos_token", self.eos_token_id),
-            )
-            if token is not None
+            name: self.decode([token]) for name, token in named.items() if token is not None
         }
-        try:
-            texts, _ = render_jinja_template(
-                conversations=[list(history)], chat_template=self.chat_template,
-                add_generation_prompt=add_generation_prompt, **special,
-            )  # fmt: skip
-        except Exception as error:
-            raise AuditError(
-                f"the GGUF file's chat template cannot be rendered ({error!s:.150}); "
-                "evaluate without one"
-            ) from error
+        texts, _ = render_jinja_template(
+            conversations=[list(history)], chat_template=self.chat_template,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message, **special,
+        )  # fmt: skip
         return str(texts[0])
 
     def _encode(self, text: str) -> list[int]:

@@ -114,6 +114,13 @@ def test_a_network_that_cannot_share_gives_the_same_numbers(gguf, monkeypatch):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
 
 
+def test_a_sample_of_what_was_scored_is_scored_again_alone(gguf):
+    gguf().recheck()
+    assert gguf().recheck() is None
+    gguf().score([(f"Number {i // 3}", f" is {i}") for i in range(90)])
+    assert 0 <= gguf().recheck() < 1e-4
+
+
 def test_texts_longer_than_the_window_are_scored_in_windows(gguf, model):
     texts = [LONG, "A café.", ""]
     for special in (False, True):

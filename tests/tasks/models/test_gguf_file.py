@@ -1,5 +1,7 @@
 """What is no whole GGUF model is named before llama.cpp sees it, and ends no process."""
 
+import math
+
 import pytest
 
 from audits.errors import SpecError
@@ -66,7 +68,7 @@ def test_every_way_to_cut_it_short_is_refused(whole, tmp_path):
             read(cut)
 
 
-UINT, BOOL, TEXT = "UINT32", "BOOL", "STRING"
+UINT, BOOL, TEXT, REAL = "UINT32", "BOOL", "STRING", "FLOAT32"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,11 @@ UINT, BOOL, TEXT = "UINT32", "BOOL", "STRING"
         ({"llama.attention.causal": (False, BOOL)}, "holds an encoder"),
         ({"tokenizer.ggml.bos_token_id": (300, UINT)}, "is 300, but there are 300 tokens"),
         ({"tokenizer.chat_template": (7, UINT)}, "is 7, which is no str"),
+        # llama.cpp asserts these, and with the assertion the process ends
+        ({"llama.block_count": (0, UINT)}, "block_count is 0, with 12 tensors"),
+        ({"llama.block_count": (2**31, UINT)}, "block_count is 2147483648"),
+        ({"llama.attention.layer_norm_rms_epsilon": (-1.0, REAL)}, "which is no epsilon"),
+        ({"llama.attention.layer_norm_rms_epsilon": (math.nan, REAL)}, "which is no epsilon"),
     ],
 )
 def test_what_is_no_model_of_its_own_is_named(changed, fields, words):
@@ -94,6 +101,31 @@ def test_weights_without_a_vocabulary_are_no_model(changed):
     tokens = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
     with pytest.raises(SpecError, match="holds no vocabulary"):
         read(changed(without=tokens))
+
+
+@pytest.mark.parametrize("twin", [b"a", b"a\0"])  # llama.cpp reads a token up to its NUL
+def test_tokens_that_llama_cpp_takes_for_one_are_refused(whole, tmp_path, twin):
+    data, file = whole.read_bytes(), tmp_path / "twins.gguf"
+    at = data.index(b"\x01\0\0\0\0\0\0\0b\x01\0\0\0\0\0\0\0c")
+    b, c = at + 8, at + 17
+    data = data[: b - 8] + len(twin).to_bytes(8, "little") + twin + data[b + 1 :]
+    # the header stays as long as it was: what is taken is added to another token
+    data = data.replace(b"\x05\0\0\0\0\0\0\0<bos>", (6 - len(twin)).to_bytes(8, "little")
+                        + b"<bos>"[: 6 - len(twin)])  # fmt: skip
+    file.write_bytes(data)
+    assert c > b
+    with pytest.raises(SpecError, match="are equal to others"):
+        read(file)
+
+
+def test_an_array_said_to_be_endless_is_refused_at_once(whole, tmp_path):
+    data, file = bytearray(whole.read_bytes()), tmp_path / "endless.gguf"
+    key = b"tokenizer.ggml.token_type"
+    at = data.index(key) + len(key) + 4 + 4  # its type, then the type of its elements
+    data[at : at + 8] = (2**29).to_bytes(8, "little")
+    file.write_bytes(data)
+    with pytest.raises(SpecError, match=r"nothing follows byte|cut short or damaged"):
+        read(file)
 
 
 def test_another_format_under_that_name_is_no_gguf_file(tmp_path):
