@@ -29,6 +29,7 @@ def main() -> int:
     report: dict[str, object] = {"machine": machine(), "check": check(options.repeats)}
     report["decision"] = alone("tests.bench.decision")
     report["history"] = alone("tests.bench.history")
+    report["gguf"] = alone("tests.bench.gguf")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))
