@@ -21,8 +21,10 @@ $(VENV)/.run: pyproject.toml infra/constraints.txt
 	$(PIP) install -q -c infra/constraints.txt -e .
 	@touch $@
 
+# llama.cpp is built from source, without its parts for images.
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) install -q -c infra/constraints.txt -e '.[dev]'
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" \
+	  $(PIP) install -q -c infra/constraints.txt -e '.[dev,gguf]'
 	@touch $@
 
 quickstart: $(VENV)/.run

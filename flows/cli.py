@@ -52,7 +52,10 @@ Changes = Annotated[
 ]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A run file.")]
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A folder, a hub id or models:/NAME@ALIAS.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A folder, a GGUF file, a hub id or models:/NAME@ALIAS."
+    ),
 ]
 Asked = Annotated[
     str,

@@ -109,10 +109,18 @@ def _text(
     from audits.drift import DELTA_QUANTILES, KL_QUANTILES, MOST_KEPT
     from tasks.compare import TokensDiffer, text_drift
     from tasks.models.load import load
+    from tasks.models.predictions import Predicts
 
-    loaded = {side: load(models[side].folder) for side in ("base", "variant")}
-    for side, model in loaded.items():
+    loaded: dict[str, Predicts] = {}
+    for side in ("base", "variant"):
+        model = load(models[side].folder)
         document[side]["conditions"] = dict(model.conditions)
+        if not isinstance(model, Predicts):
+            raise SpecError(
+                f"compare: {document[side]['model']} does not say what it expects at every "
+                "token, so nothing can be compared along a text; compare with --tasks alone"
+            )
+        loaded[side] = model
     try:
         drift = text_drift(loaded["base"], loaded["variant"], documents.rows)
     except TokensDiffer as error:

@@ -133,7 +133,7 @@ def _measure(
                 asked | trained,
                 root=home.artifacts,
                 label=f"{audit.title} of {name}",
-                sources=audit_sources(audit),
+                sources={**audit_sources(audit), **runner(model)},
                 context=home.scoring,
             )
         )
@@ -145,7 +145,7 @@ def _measure(
                 {"model": model},
                 root=home.artifacts,
                 label=name,
-                sources=machine(),
+                sources={**machine(), **runner(model)},
             )
         )
     return Candidate(name, model, parts, steps or (model,))
@@ -163,9 +163,20 @@ def evaluate_call(
         inputs,
         root=home.artifacts,
         label=label,
-        sources=found.sources,
-        context=found.context | home.scoring,
+        sources={**found.sources, **runner(inputs["model"])},
+        context={**found.context, **home.scoring},
     )
+
+
+def runner(model: Artifact) -> dict[str, str]:
+    """What runs a GGUF file, whose version changes results as a library's does."""
+    from tasks.models.folder import gguf_file
+
+    if gguf_file(model.folder) is None:
+        return {}
+    from tasks.models.gguf_file import runner_version
+
+    return {"llama-cpp-python": runner_version()}
 
 
 def catalogue(home: Home) -> Locate:

@@ -11,7 +11,7 @@ from audits.errors import EvidenceError, SpecError
 from audits.evidence import Part
 from audits.settings import Settings
 from flows.home import Home
-from flows.plan import base_model, checkpoint_call, evaluate_call, make_dataset
+from flows.plan import base_model, checkpoint_call, evaluate_call, make_dataset, runner
 from flows.spec import load_spec
 from registry import parts
 from registry.documents import validate
@@ -59,6 +59,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
     settings = validate(_Chosen, {"method": document}, "--method").method
     _require_new(out)
     inputs = {"model": find_model(model, home), **dataset_input(data)}
+    _require_safetensors(inputs["model"].folder)
     load(inputs["model"].folder, device="cpu")  # no method asks whether the weights are whole
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
@@ -89,8 +90,9 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
     documents, texts = [], []
     for kind, settings in zip(kinds, asked, strict=True):
         wanted = call(
-            "audit", settings, inputs, root=home.artifacts, label=kind, context=home.scoring
-        )
+            "audit", settings, inputs, root=home.artifacts, label=kind,
+            sources=runner(inputs["model"]), context=home.scoring,
+        )  # fmt: skip
         made = ask(wanted, home)
         documents.append(_document(made))
         texts.append(_lines(parts.read(made.folder)))
@@ -100,7 +102,12 @@ def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: 
 def profile(model: str, home: Home) -> Answer:
     """Measure a model in a fresh process."""
     inputs = {"model": find_model(model, home)}
-    made = perform(call("profile", ProfileSettings(), inputs, root=home.artifacts, label=model))
+    made = perform(
+        call(
+            "profile", ProfileSettings(), inputs, root=home.artifacts, label=model,
+            sources=runner(inputs["model"]),
+        )
+    )  # fmt: skip
     return _document(made), _lines(parts.read(made.folder))
 
 
@@ -124,9 +131,9 @@ def ask(wanted: Call, home: Home) -> Artifact:
 
 
 def find_model(named: str, home: Home) -> Artifact:
-    """A model by folder, hub id or `models:/NAME@ALIAS`, as an artifact."""
+    """A model by folder, GGUF file, hub id or `models:/NAME@ALIAS`, as an artifact."""
     from tasks.models.borrowing import PREFIX
-    from tasks.models.folder import check_folder, weights_digest
+    from tasks.models.folder import check_folder, gguf_file, weights_digest
 
     if named.startswith(PREFIX):
         raise SpecError(
@@ -135,8 +142,8 @@ def find_model(named: str, home: Home) -> Artifact:
         )
     if named.startswith("models:/"):
         folder = _registered(named.removeprefix("models:/"), home)
-    elif Path(named).expanduser().is_dir():
-        folder = Path(named).expanduser().resolve()
+    elif gguf_file(path := Path(named).expanduser()) is not None or path.is_dir():
+        folder = path.resolve()
     else:
         return perform(checkpoint_call(CheckpointSettings(path=named), home))
     check_folder(folder)
@@ -208,6 +215,16 @@ def _lines(part: Part) -> str:
     ]
     lines += [f"{name:<44}{'absent':>12}  {why}" for name, why in absent.items()]
     return "\n".join(lines)
+
+
+def _require_safetensors(model: Path) -> None:
+    from tasks.models.folder import gguf_file
+
+    if gguf_file(model) is not None:
+        raise SpecError(
+            f"{model}: a GGUF file is compressed already; compress the safetensors weights "
+            "it was made of"
+        )
 
 
 def _require_new(out: Path) -> None:

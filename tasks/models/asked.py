@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from audits.model import Score
+from audits.model import LanguageModel, Score
+
+
+class Loaded(LanguageModel, Protocol):
+    """A model as `load` gives it: it also says what its numbers were computed with."""
+
+    @property
+    def conditions(self) -> dict[str, str | int | float | bool]:
+        """Backend, dtype, device and whatever else the numbers rest on."""
+        ...
 
 
 @runtime_checkable

@@ -33,11 +33,16 @@ _PLACES = {"_name_or_path", "name_or_path"}
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that is not a whole model of safetensors weights; costs no torch.
+    """Refuse what is not a whole model of safetensors weights or GGUF; costs no torch.
 
     Raises:
-        SpecError: naming the folder, what is wrong with it and what to do.
+        SpecError: naming the folder or file, what is wrong with it and what to do.
     """
+    if (file := gguf_file(path)) is not None:
+        from tasks.models.gguf_file import read
+
+        read(file)
+        return
     if not path.is_dir():
         raise SpecError(f"{path}: there is no such folder; give the folder of a model")
     config = _json(path / "config.json", path)
@@ -50,6 +55,25 @@ def check_folder(path: Path) -> None:
     for shard, listed in _shards(path).items():
         _check_shard(shard, listed)
     tokenizer_file(path)
+
+
+def gguf_file(path: Path) -> Path | None:
+    """The GGUF file that a path means: itself, or the only one of a folder without others.
+
+    Raises:
+        SpecError: a folder holds several and no safetensors weights.
+    """
+    if path.suffix == ".gguf" and not path.is_dir():
+        return path
+    if not path.is_dir() or any(path.glob("*.safetensors")):
+        return None
+    found = sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        raise SpecError(
+            f"{path}: holds {len(found)} GGUF files ({found[0].name}, {found[1].name}, …); "
+            "give the path of one"
+        )
+    return found[0] if found else None
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -80,7 +104,13 @@ def check_reference(ref: str, revision: str | None = None) -> None:
         SpecError: naming what is missing and what to do.
     """
     if is_folder(ref):
-        check_folder(Path(ref).expanduser())
+        path = Path(ref).expanduser()
+        if gguf_file(path) is not None:
+            raise SpecError(
+                f"{ref}: a run starts from safetensors weights, which it can compress; "
+                "evaluate, audit and profile a GGUF file by their own commands"
+            )
+        check_folder(path)
     else:
         from tasks.models.hub import require
 
@@ -89,7 +119,7 @@ def check_reference(ref: str, revision: str | None = None) -> None:
 
 def is_folder(ref: str) -> bool:
     """Whether a reference means a folder, be it there or not, and no model of the hub."""
-    path_like = ref.startswith((".", "/", "~")) or ref.count("/") > 1
+    path_like = ref.startswith((".", "/", "~")) or ref.count("/") > 1 or ref.endswith(".gguf")
     return path_like or Path(ref).exists()
 
 
@@ -97,9 +127,12 @@ def weights_digest(folder: Path) -> str:
     """Content hash of weights, configuration, tokenizer and generation defaults.
 
     Where the folder lies, and files that change no answer (README, recipes), do not count.
+    A GGUF file holds all of that: its SHA-256.
     """
     if (borrowed := settled(folder)) is not None:
         return borrowed.digest
+    if (file := gguf_file(folder)) is not None:
+        return _digest(file)
     files = identity_files(folder)
     if not any(name.endswith(".safetensors") for name in files):
         raise SpecError(f"{folder}: has no safetensors weights to identify; is it a model?")

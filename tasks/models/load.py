@@ -3,19 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from audits.errors import AssayError, SpecError
 from registry.looking import plural
+from tasks.models.asked import Loaded
 from tasks.models.borrowing import settled
-from tasks.models.folder import check_folder, is_folder, tokenizer_file, weights_digest
+from tasks.models.folder import (
+    check_folder,
+    gguf_file,
+    is_folder,
+    tokenizer_file,
+    weights_digest,
+)
 from tasks.models.hub import fetch
 
 if TYPE_CHECKING:
     from tasks.models.masked import MaskedModel
     from tasks.models.torch_model import TorchModel
 
-Dtype = Literal["float32", "bfloat16"]
 SHOWN = 3
 """Tensors that a refusal names."""
 CORRECT = "correct it, or copy the whole model again"
@@ -27,15 +33,18 @@ def load(
     dtype: str = "float32",
     device: str | None = None,
     add_bos: bool | None = None,
-) -> "TorchModel | MaskedModel":
+) -> Loaded:
     """Load a model for scoring and generation, in eval mode.
 
     An encoder with a masked language head becomes a `MaskedModel`, which only scores.
     Packed weights that compressed-tensors wrote are loaded through transformers; code that
-    comes with a model is never run.
+    comes with a model is never run. A GGUF file is run by llama.cpp: its weights keep
+    their types, and `dtype` is that of the key-value cache. What else a model can do beside
+    answering as a `LanguageModel` is asked of it by the protocols of `tasks.models.asked`.
 
     Args:
-        ref: folder in Hugging Face layout, or a hub id where the hub can be reached.
+        ref: folder in Hugging Face layout, a GGUF file, or a hub id where the hub can be
+            reached.
         dtype: `float32` or `bfloat16`.
         device: torch device; None takes CUDA where there is one.
         add_bos: whether contexts begin with BOS; None leaves it to the tokenizer.
@@ -48,13 +57,28 @@ def load(
     if (borrowed := settled(Path(ref))) is not None:
         from tasks.models.borrowed import open_borrowed
 
-        return open_borrowed(borrowed, dtype)  # type: ignore[return-value]  # asked, never opened up
+        return open_borrowed(borrowed, dtype)
+    found = locate(ref)
+    if (file := gguf_file(found)) is not None:
+        from tasks.models.gguf_model import load_gguf
+
+        return load_gguf(file, dtype=dtype, device=device, add_bos=add_bos)
+    return load_torch(found, dtype=dtype, device=device, add_bos=add_bos)
+
+
+def load_torch(
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    add_bos: bool | None = None,
+) -> "TorchModel | MaskedModel":
+    """Load a checked folder of safetensors weights; see `load`."""
     import torch
 
     from tasks.models.masked import MaskedModel
     from tasks.models.torch_model import TorchModel
 
-    folder = locate(ref)
     config = _config(folder)
     tokenizer = _tokenizer(folder)
     masked = _is_masked(config)
@@ -68,10 +92,10 @@ def load(
 
 
 def locate(ref: str | Path) -> Path:
-    """Folder of a model: the path itself, or where its hub files were put; checked.
+    """Folder or GGUF file of a model: the path itself, or where its hub files were put.
 
     Raises:
-        SpecError: nothing is there, or it is not a model of safetensors weights.
+        SpecError: nothing is there, or it is not a model we may load.
     """
     if isinstance(ref, str):
         ref = Path(ref).expanduser() if is_folder(ref) else fetch(ref)

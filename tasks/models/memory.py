@@ -14,17 +14,15 @@ from functools import cache
 from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from audits.model import LanguageModel, Score
 from tasks.artifact import fingerprint
+from tasks.models.asked import Loaded, ScoresText
 from tasks.models.folder import weights_digest
 from tasks.models.load import load
 from tasks.models.scorecache import ScoreCache, opened
 from tasks.models.selfcheck import Rechecks
-
-if TYPE_CHECKING:
-    from tasks.models.torch_model import TorchModel
 
 ASKED_AT_ONCE = 32_768
 """Requests computed before they are kept: so many a killed process has to compute again."""
@@ -36,7 +34,7 @@ FREE = frozenset({"batch", "host", "threads"})
 Request = TypeVar("Request", bound=tuple[str, ...])
 Answer = TypeVar("Answer")
 
-_last: "tuple[tuple[str, str], TorchModel] | None" = None
+_last: tuple[tuple[str, str], Loaded] | None = None
 
 
 class Remembering:
@@ -166,7 +164,7 @@ class RememberingTexts(Remembering):
 
 def remembering(inner: LanguageModel, cache: ScoreCache | None = None) -> Remembering:
     """A model with a cache, that can do what the model can do."""
-    kind = RememberingTexts if hasattr(inner, "score_text") else Remembering
+    kind = RememberingTexts if isinstance(inner, ScoresText) else Remembering
     return kind(inner, cache)
 
 

@@ -87,8 +87,8 @@ def _talk(
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes on disk: of the weight files, and of every file."""
-    every = [f for f in folder.rglob("*") if f.is_file()]
+    """Bytes on disk: of the weight files, and of every file; a GGUF file is both."""
+    every = [f for f in (folder, *folder.rglob("*")) if f.is_file()]
     weights = [f for f in every if any(f.match(pattern) for pattern in WEIGHTS)]
     return {
         "size_bytes": sum(f.stat().st_size for f in weights),
@@ -158,12 +158,9 @@ def energy_sentence(card: "Card", tokens: int) -> str:
 
 def _conditions(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:
     """Where it ran; no host name, which says nothing about speed and something about people."""
+    ran = {k: v for k, v in facts.items() if k not in ("step", "parameters")}
     return {
-        "backend": "torch",
-        "torch": str(facts["torch"]),
-        "dtype": str(facts["dtype"]),
-        "device": str(facts["device"]),
-        "threads": int(str(facts["threads"])),
+        **{name: v if isinstance(v, int) else str(v) for name, v in ran.items()},
         "cpu": processor_name(),
         "cores": os.cpu_count() or 1,
         "os": f"{platform.system()} {platform.machine()}",

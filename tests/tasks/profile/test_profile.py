@@ -17,9 +17,10 @@ from tasks.artifact import Artifact
 from tasks.energy import EnergySettings, Meter
 from tasks.job import Job
 from tasks.models.testing import tiny_llama
-from tasks.profile import ProfileSettings, child, profile
+from tasks.profile import ProfileSettings, profile
 from tasks.profile.measure import measure, sizes
 from tasks.profile.process import Child
+from tasks.profile.torch_decoder import prompt
 
 QUICK = ProfileSettings(prompt_tokens=8, new_tokens=4, repeats=3, warmup=1)
 UNMETERED = Meter(EnergySettings(enabled=False))
@@ -91,12 +92,10 @@ def test_the_conditions_say_where_it_ran_but_not_whose_machine_it_was(profiled) 
 
 
 def test_a_prompt_that_does_not_fit_is_told_in_one_sentence() -> None:
-    import torch
-
     config = SimpleNamespace(max_position_embeddings=128, vocab_size=300)
     asked = {"prompt_tokens": 127, "new_tokens": 4, "seed": 0}
-    with pytest.raises(SystemExit, match=r"131 do not fit the model's 128 positions"):
-        child._prompt(torch, SimpleNamespace(config=config), asked)
+    with pytest.raises(SpecError, match=r"131 do not fit the model's 128 positions"):
+        prompt(SimpleNamespace(config=config), asked)
 
 
 def test_the_last_words_of_a_process_that_dies_are_quoted(model: Path, tmp_path) -> None:
