@@ -123,17 +123,8 @@ def _measure(
         parts["evaluate"] = perform(evaluate_call(spec.evaluate, asked, home, name))
     for audit in spec.audits:
         settings = AuditRun(audit=audit, seed=spec.seed)
-        parts[audit.title] = perform(
-            call(
-                "audit",
-                settings,
-                asked | trained,
-                root=home.artifacts,
-                label=f"{audit.title} of {name}",
-                sources=audit_sources(audit),
-                context=home.scoring,
-            )
-        )
+        label = f"{audit.title} of {name}"
+        parts[audit.title] = perform(audit_call(settings, asked | trained, home, label))
     if spec.profile.enabled:
         parts["profile"] = perform(
             call(
@@ -159,6 +150,21 @@ def evaluate_call(
         root=home.artifacts,
         label=label,
         sources=task_sources(settings),
+        context=home.scoring,
+    )
+
+
+def audit_call(
+    settings: AuditRun, inputs: Mapping[str, Artifact], home: Home, label: str
+) -> Call:
+    """The call that puts one audit to a model; a foreign audit's package is in the key."""
+    return call(
+        "audit",
+        settings,
+        inputs,
+        root=home.artifacts,
+        label=label,
+        sources=audit_sources(settings.audit),
         context=home.scoring,
     )
 
