@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Change = Literal["right to wrong", "wrong to right", "wrong to other wrong", "right to right"]
+Answer = int | str | None
+"""The number of a choice, or what was answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One question that the two models answer differently; answers by number, if known."""
+    """One question that the two models answer differently; answers where they are known."""
 
     example: str
     cluster: str
     change: Change
-    base: int | None
-    variant: int | None
+    base: Answer
+    variant: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def flips(
         base: the base's records, one row per example.
         variant: the variant's.
         correct: column that is 1 where the answer is right and 0 where it is wrong.
-        answer: column with the number of the answer given, where there is one.
+        answer: column with the answer given (a number or text), where there is one.
         level: of the two-sided intervals: rates by Clopper and Pearson, the change of
             accuracy by Tango, both on as many examples as their clusters are worth.
 
@@ -111,7 +113,7 @@ def _paired(
                     "group": frame["group"],
                     "why": frame["why"],
                     side: frame[correct].astype(float),
-                    f"answer_{side}": given.astype(float),
+                    f"answer_{side}": given,
                 }
             )
         )
@@ -134,15 +136,17 @@ def _examples(valid: "pd.DataFrame") -> tuple[Flip, ...]:
     moved = valid["answer_old"].notna() & (valid["answer_old"] != valid["answer_new"])
     rows = valid[(valid["flipped"] == 1) | moved].sort_values("example")
     return tuple(
-        Flip(str(example), str(cluster), _change(old == 1, new == 1), _whole(was), _whole(now))
+        Flip(str(example), str(cluster), _change(old == 1, new == 1), _said(was), _said(now))
         for example, cluster, old, new, was, now in zip(
             *(rows[name].tolist() for name in _SHOWN), strict=True
         )
     )
 
 
-def _whole(answer: float) -> int | None:
-    return None if math.isnan(answer) else int(answer)
+def _said(answer: object) -> Answer:
+    if isinstance(answer, float):
+        return None if math.isnan(answer) else int(answer)
+    return None if answer is None else str(answer)
 
 
 def _change(was: bool, now: bool) -> Change:

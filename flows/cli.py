@@ -244,6 +244,9 @@ def compare(
         Split, typer.Option(help="What a document of a .txt file is: the unit of intervals.")
     ] = Split.paragraphs,
     tasks: Annotated[str, typer.Option(help="lm-eval tasks, separated by commas.")] = "",
+    audits: Annotated[
+        str, typer.Option(help="Audits with right answers (closed_world), on --data.")
+    ] = "",
     include_path: Annotated[Path | None, typer.Option(help="Folder of task files.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many documents, and questions a task.")
@@ -260,6 +263,7 @@ def compare(
         text=text,
         split=split.value,
         tasks=tuple(name for name in tasks.split(",") if name),
+        audits=tuple(kind for kind in audits.split(",") if kind),
         include_path=include_path,
         limit=limit,
         data=data,

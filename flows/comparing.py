@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from audits.errors import MeasureError, SpecError
 from flows.home import Home
-from flows.plan import evaluate_call
-from flows.single import Answer, ask, dataset_input, find_model
+from flows.plan import audit_call, evaluate_call
+from flows.single import Answer, ask, audit_runs, dataset_input, find_model
 from registry.documents import validate
 from tasks.artifact import Artifact
+from tasks.audit import AuditRun
 from tasks.evaluate import EvaluateSettings
+from tasks.job import Call
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,10 @@ HELD_OUT = "heldout"
 """Set of a dataset that is text for comparing where no other is named."""
 YES_OR_NO = ("acc", "exact_match")
 """Metrics by which an answer is right or wrong, the first one given counts."""
+CORRECT, ANSWERABLE = "correct", "answerable"
+"""What audits call the same, and questions that have a right answer."""
+NOT_RIGHT_OR_WRONG = "its answers are not right or wrong"
+SIDES = ("base", "variant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Asked:
     text: Path | None = None
     split: str = "paragraphs"
     tasks: tuple[str, ...] = ()
+    audits: tuple[str, ...] = ()
     include_path: Path | None = None
     limit: int | None = None
     data: Path | None = None
@@ -47,20 +54,23 @@ def compare(base: str, variant: str, asked: Asked, home: Home) -> Answer:
 
     data = dataset_input(asked.data)
     documents = _documents(asked, data)
-    if documents is None and not asked.tasks:
+    questions = asked.tasks + asked.audits
+    if documents is None and not questions:
         raise SpecError(
-            "compare: nothing to compare on; give --text FILE, --tasks A,B, or --data with a "
-            f"dataset that has a set {HELD_OUT!r}"
+            "compare: nothing to compare on; give --text FILE, --tasks A,B, --audits A,B, or "
+            f"--data with a dataset that has a set {HELD_OUT!r}"
         )
     settings = _settings(asked, data) if asked.tasks else None
+    runs = audit_runs(asked.audits, data)
     models = {"base": find_model(base, home), "variant": find_model(variant, home)}
     document: dict[str, Any] = {
         side: {"model": named, "digest": models[side].digest}
-        for side, named in (("base", base), ("variant", variant))
+        for side, named in zip(SIDES, (base, variant), strict=True)
     }
     if documents is not None:
-        document["text"] = _text(documents, models, document, alone=not asked.tasks)
+        document["text"] = _text(documents, models, document, alone=not questions)
     document["tasks"] = _tasks(settings, models, data, home) if settings else []
+    document["audits"] = [_audit(run, models, data, home) for run in runs]
     return document, words(document)
 
 
@@ -112,7 +122,7 @@ def _text(
     from tasks.models.predictions import Predicts
 
     loaded: dict[str, Predicts] = {}
-    for side in ("base", "variant"):
+    for side in SIDES:
         model = load(models[side].folder)
         document[side]["conditions"] = dict(model.conditions)
         if not isinstance(model, Predicts):
@@ -163,28 +173,63 @@ def _tasks(
     data: Mapping[str, Artifact],
     home: Home,
 ) -> list[dict[str, Any]]:
+    base, variant = (
+        _part(evaluate_call(settings, {"model": models[side], **data}, home, side), home)
+        for side in SIDES
+    )
+    _require_same_questions(base, variant)
+    return [_task(task, base, variant) for task in settings.tasks]
+
+
+def _audit(
+    run: AuditRun, models: Mapping[str, Artifact], data: Mapping[str, Artifact], home: Home
+) -> dict[str, Any]:
+    """The questions of an audit that have a right answer."""
+    kind = run.audit.title
+    base, variant = (
+        _part(audit_call(run, {"model": models[side], **data}, home, f"{kind} of {side}"), home)
+        for side in SIDES
+    )
+    _require_same_questions(base, variant)
+    frames = [part.completed() for part in (base, variant)]
+    if CORRECT not in frames[0]:
+        return {"task": kind, "absent": NOT_RIGHT_OR_WRONG}
+    if ANSWERABLE in frames[0]:
+        frames = [_where(frame, ANSWERABLE, "yes") for frame in frames]
+    return _flips(kind, CORRECT, *frames, answer="best")
+
+
+def _part(wanted: Call, home: Home) -> "Part":
     from registry import parts
 
-    measured = {}
-    for side in ("base", "variant"):
-        inputs = {"model": models[side], **data}
-        made = ask(evaluate_call(settings, inputs, home, side), home)
-        measured[side] = parts.read(made.folder)
-    if measured["base"].basis != measured["variant"].basis:
-        raise MeasureError("compare: the two models were not asked the same questions")
-    return [_task(task, measured["base"], measured["variant"]) for task in settings.tasks]
+    return parts.read(ask(wanted, home).folder)
+
+
+def _require_same_questions(base: "Part", variant: "Part") -> None:
+    if base.basis != variant.basis:
+        raise MeasureError(
+            f"compare: {base.name}: the two models were not asked the same questions"
+        )
 
 
 def _task(task: str, base: "Part", variant: "Part") -> dict[str, Any]:
-    from audits.flips import flips
-
-    ours, theirs = _records(base, task), _records(variant, task)
+    ours, theirs = (
+        _where(part.completed(), "question", f"task/{task}") for part in (base, variant)
+    )
     metric = next((m for m in YES_OR_NO if m in ours and ours[m].notna().any()), None)
     if metric is None:
-        return {"task": task, "absent": "its answers are not right or wrong"}
-    found = flips(ours, theirs, correct=metric)
+        return {"task": task, "absent": NOT_RIGHT_OR_WRONG}
+    return _flips(task, metric, ours, theirs, answer="chosen")
+
+
+def _flips(
+    name: str, metric: str, base: "pd.DataFrame", variant: "pd.DataFrame", *, answer: str
+) -> dict[str, Any]:
+    from audits.flips import flips
+
+    found = flips(base, variant, correct=metric, answer=answer)
     return {
-        "task": task,
+        "task": name,
         "metric": metric,
         "n": found.n,
         "invalid": found.invalid,
@@ -195,8 +240,7 @@ def _task(task: str, base: "Part", variant: "Part") -> dict[str, Any]:
     }
 
 
-def _records(part: "Part", task: str) -> "pd.DataFrame":
-    """Records of a task; a lost one that does not say whose it is counts in each."""
-    frame = part.completed()
-    lost = (frame["why"] != "") & frame["question"].isna()
-    return frame[(frame["question"] == f"task/{task}") | lost]
+def _where(frame: "pd.DataFrame", column: str, value: str) -> "pd.DataFrame":
+    """Records that hold a value; a lost one that does not say whose it is counts in each."""
+    lost = (frame["why"] != "") & frame[column].isna()
+    return frame[(frame[column] == value) | lost]

@@ -126,17 +126,8 @@ def _measure(
         parts["evaluate"] = perform(evaluate_call(spec.evaluate, asked, home, name))
     for audit in spec.audits:
         settings = AuditRun(audit=audit, seed=spec.seed)
-        parts[audit.title] = perform(
-            call(
-                "audit",
-                settings,
-                asked | trained,
-                root=home.artifacts,
-                label=f"{audit.title} of {name}",
-                sources={**audit_sources(audit), **runner(model)},
-                context=home.scoring,
-            )
-        )
+        label = f"{audit.title} of {name}"
+        parts[audit.title] = perform(audit_call(settings, asked | trained, home, label))
     if spec.profile.enabled:
         parts["profile"] = perform(
             call(
@@ -165,6 +156,21 @@ def evaluate_call(
         label=label,
         sources={**found.sources, **runner(inputs["model"])},
         context={**found.context, **home.scoring},
+    )
+
+
+def audit_call(
+    settings: AuditRun, inputs: Mapping[str, Artifact], home: Home, label: str
+) -> Call:
+    """The call that puts one audit to a model; a foreign audit's package is in the key."""
+    return call(
+        "audit",
+        settings,
+        inputs,
+        root=home.artifacts,
+        label=label,
+        sources={**audit_sources(settings.audit), **runner(inputs["model"])},
+        context=home.scoring,
     )
 
 

@@ -11,7 +11,14 @@ from audits.errors import EvidenceError, SpecError
 from audits.evidence import Part
 from audits.settings import Settings
 from flows.home import Home
-from flows.plan import base_model, checkpoint_call, evaluate_call, make_dataset, runner
+from flows.plan import (
+    audit_call,
+    base_model,
+    checkpoint_call,
+    evaluate_call,
+    make_dataset,
+    runner,
+)
 from flows.spec import load_spec
 from registry import parts
 from registry.documents import validate
@@ -81,22 +88,26 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
     """Run audits of the catalog with their default settings."""
     given = dataset_input(data)
+    asked = audit_runs(kinds, given, seed)
+    inputs = {"model": find_asked(model, home), **given}
+    documents, texts = [], []
+    for kind, settings in zip(kinds, asked, strict=True):
+        made = ask(audit_call(settings, inputs, home, kind), home)
+        documents.append(_document(made))
+        texts.append(_lines(parts.read(made.folder)))
+    return {"audits": documents}, "\n\n".join(texts)
+
+
+def audit_runs(
+    kinds: Sequence[str], data: Mapping[str, Artifact], seed: int = 0
+) -> list[AuditRun]:
+    """Audits by kind with their default settings; SpecError where one lacks its data."""
     asked = [
         validate(AuditRun, {"audit": {"kind": kind}, "seed": seed}, "audit") for kind in kinds
     ]
     for settings in asked:
-        require_dataset(settings.audit, given)
-    inputs = {"model": find_asked(model, home), **given}
-    documents, texts = [], []
-    for kind, settings in zip(kinds, asked, strict=True):
-        wanted = call(
-            "audit", settings, inputs, root=home.artifacts, label=kind,
-            sources=runner(inputs["model"]), context=home.scoring,
-        )  # fmt: skip
-        made = ask(wanted, home)
-        documents.append(_document(made))
-        texts.append(_lines(parts.read(made.folder)))
-    return {"audits": documents}, "\n\n".join(texts)
+        require_dataset(settings.audit, data)
+    return asked
 
 
 def profile(model: str, home: Home) -> Answer:

@@ -31,8 +31,9 @@ def words(document: Mapping[str, Any]) -> str:
     lines = [f"{side:<9}{_model(document[side])}" for side in ("base", "variant")]
     if "text" in document:
         lines += ["", *_text(document["text"])]
-    for task in document["tasks"]:
-        lines += ["", *_task(task)]
+    for kind in ("task", "audit"):
+        for found in document[f"{kind}s"]:
+            lines += ["", *_questions(kind, found)]
     if "kl" in document.get("text", {}):
         lines += ["", SCREENING]
     return "\n".join(lines)
@@ -60,14 +61,14 @@ def _level(level: str) -> str:
     return named.get(level) or f"{100 * float(level):g} %"
 
 
-def _task(task: Mapping[str, Any]) -> Iterator[str]:
+def _questions(kind: str, task: Mapping[str, Any]) -> Iterator[str]:
     if "absent" in task:
-        yield f"task     {task['task']}: not compared: {task['absent']}"
+        yield f"{kind:<9}{task['task']}: not compared: {task['absent']}"
         return
     counts, n = task["counts"], task["n"]
     before, after = (counts[f"right_{side}"] / n for side in ("base", "variant"))
     yield (
-        f"task     {task['task']}, {task['metric']}: {n:,} questions, "
+        f"{kind:<9}{task['task']}, {task['metric']}: {n:,} questions, "
         f"{before:.4g} in the base, {after:.4g} in the variant"
     )
     yield from _figures(task["figures"], "questions")

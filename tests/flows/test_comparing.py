@@ -67,7 +67,8 @@ def test_a_variant_of_a_run_is_compared_on_its_held_out_text_and_on_tasks(
     small, dataset, ask_json
 ):
     base, int8, pruned = small
-    asked = ["--data", dataset, "--tasks", "world_choice", "--limit", "40"]
+    asked = ["--data", dataset, "--tasks", "world_choice", "--limit", "40",
+             "--audits", "closed_world,association"]  # fmt: skip
     near, far = (ask_json("compare", base, other, *asked) for other in (int8, pruned))
     for said in (near, far):
         assert said["text"]["documents"] == 40
@@ -79,6 +80,12 @@ def test_a_variant_of_a_run_is_compared_on_its_held_out_text_and_on_tasks(
         change = (gained - lost) / task["n"]
         assert values(task["figures"])["accuracy_change"] == pytest.approx(change)
         assert len(task["changed"]) == task["counts"]["changed"]
+        facts, association = said["audits"]
+        assert facts["metric"] == "correct"
+        assert facts["n"] > task["n"]
+        assert len(facts["changed"]) == facts["counts"]["changed"]
+        assert all(isinstance(e["base"], str) for e in facts["changed"])
+        assert association["absent"] == "its answers are not right or wrong"
     kl = [values(said["text"]["figures"])["kl"] for said in (near, far)]
     assert 0 < kl[0] < kl[1], "eighty percent of the weights gone is more than rounding"
 
@@ -147,7 +154,7 @@ def test_other_tokens_have_no_divergence_but_the_tasks_are_compared(
 def test_nothing_to_compare_on_is_said(models, fresh):
     code, _, err = fresh("compare", models["base"], models["variant"])
     assert code == 2
-    assert "give --text FILE, --tasks A,B, or --data" in err
+    assert "give --text FILE, --tasks A,B, --audits A,B" in err
 
 
 def test_a_task_that_does_not_exist_is_said_in_one_sentence(models, text, dataset, fresh):
