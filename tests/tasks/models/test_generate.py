@@ -1,17 +1,22 @@
 """Continuations are the network's own, and luck is shared between networks."""
 
+import hashlib
+import struct
+
 import numpy as np
 import pytest
 import torch
 
 from audits.errors import AuditError
+from tasks.models.decode import Cached, Plain
 from tasks.models.load import load
+from tasks.models.luck import luck
 from tasks.models.testing import tiny_llama
 
 PROMPTS = ["Once upon a time", "The", "Who should Derek hug after shocking"]
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
 def test_greedy_text_is_that_of_transformers(model, name):
     m = model(name)
     ours = m.generate(PROMPTS, max_new_tokens=12, seed=0)
@@ -58,8 +63,8 @@ def test_a_sampled_token_is_the_inverse_of_the_cumulative_distribution(model):
     ids = torch.tensor([m.encoder.contexts(["The"])[0]])
     with torch.inference_mode():
         chances = m.hf(ids).logits[0, -1].double().softmax(-1).numpy()
-    luck = np.random.default_rng([9, 0, 0]).random()
-    token = int(np.searchsorted(chances.cumsum(), luck * chances.sum(), side="right"))
+    [[chance]] = luck(9, ["The"], 1, 1)
+    token = int(np.searchsorted(chances.cumsum(), chance * chances.sum(), side="right"))
     assert text == ("" if token == 1 else m.tokenizer.decode([token]))
 
 
@@ -86,3 +91,51 @@ def test_an_empty_prompt_starts_from_bos(model):
     out = m.hf.generate(torch.tensor([[0]]), max_new_tokens=3, do_sample=False, pad_token_id=2)
     said = [t for t in out[0, 1:].tolist() if t not in (1, 2)]
     assert text == m.tokenizer.decode(said)
+
+
+def test_luck_by_hand():
+    # first 16 bytes of the prompt's SHA-256 as four 32-bit words, after seed and sample
+    key = hashlib.sha256(b"The").digest()[:16]
+    words = struct.unpack("<4I", key)
+    want = [np.random.default_rng([7, sample, *words]).random(3) for sample in (0, 1)]
+    assert luck(7, ["The"], 2, 3) == pytest.approx(np.array(want))
+    assert (luck(7, ["a", "The"], 2, 5)[2:, :3] == np.array(want)).all()
+
+
+def test_a_prompt_continues_alike_in_any_place_and_among_any_others(model):
+    m = model()
+    how = {"max_new_tokens": 10, "seed": 3, "temperature": 0.9, "n": 2}
+    together = m.generate(PROMPTS, **how)
+    assert m.generate(PROMPTS[::-1], **how) == together[::-1]
+
+
+def test_with_and_without_a_cache_the_text_is_the_same(model):
+    m = load_again(model)
+    how = {"max_new_tokens": 12, "seed": 3, "temperature": 0.9, "n": 3}
+    assert isinstance(m._decoder, Cached)
+    kept = m.generate(PROMPTS, **how)
+    m.__dict__["_decoder"] = Plain(m.forward)
+    assert m.generate(PROMPTS, **how) == kept
+
+
+def load_again(model):
+    from tasks.models.torch_model import TorchModel
+
+    m = model()
+    return TorchModel(m.hf, m.tokenizer, digest="again")
+
+
+def test_rows_that_have_ended_leave_the_batch(model):
+    m = load_again(model)
+    widths = []
+
+    class Watched(Cached):
+        def step(self, tokens):
+            widths.append(len(tokens))
+            return super().step(tokens)
+
+    how = {"max_new_tokens": 12, "seed": 3, "temperature": 1.0, "n": 6, "stop": ["a", "e", " "]}
+    want = m.generate(PROMPTS, **how)
+    m.__dict__["_decoder"] = Watched(m.hf)
+    assert m.generate(PROMPTS, **how) == want
+    assert widths[-1] < widths[0]
