@@ -143,9 +143,11 @@ def influence_se(influence: Floats) -> float:
     return math.sqrt(clusters / (clusters - 1) * float(np.square(influence).sum()))
 
 
-def kish(weights: Floats) -> float:
-    """Number of equal weights that would be worth these: (sum w)^2 / sum w^2."""
-    return float(weights.sum() ** 2 / np.square(weights).sum())
+def skewness(values: Floats) -> float:
+    """Third moment about the mean over the 3/2 power of the second; 0 where none varies."""
+    centred = values - values.mean()
+    second = float(np.square(centred).mean())
+    return float((centred**3).mean()) / second**1.5 if second > 0 else 0.0
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

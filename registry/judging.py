@@ -261,17 +261,38 @@ def settle(
         limit, passes, fails = limits.high, limits.high <= bound, limits.low > bound
     verdict = Verdict.PASS if passes else Verdict.FAIL if fails else Verdict.INCONCLUSIVE
     n, clusters = (1, 1) if seen.exact else seen.counts
+    short = too_skewed(limits, verdict, better)
+    if short:
+        verdict = Verdict.INCONCLUSIVE
     because = wording.sentence(words, limits, verdict, better, rule.spent)
     because += wording.footing(seen)
     needs = None
     if verdict is Verdict.INCONCLUSIVE:
         needs = needed(limits, bound, better, rule.spent, n)
-        because += f": {wording.remedy(needs)}"
+        because += f"{short}: {wording.remedy(needs)}"
     return Finding(
         rule.id, verdict, because, rule.hard, rule.measure,
         value=limits.pessimistic.value, limit=limit, bound=bound,
         n=n, clusters=clusters, needs_n=needs,
     )  # fmt: skip
+
+
+def too_skewed(limits: Limits, verdict: Verdict, better: Better) -> str:
+    """Why the limit that decides does not hold for so few; empty where it does.
+
+    A verdict and its mirror image (the models swapped) rest on the same limit, so both stand
+    or neither does.
+    """
+    from audits.stats import enough_for_skew
+
+    if verdict is Verdict.INCONCLUSIVE:
+        return ""
+    decided_above = (better == "lower") is (verdict is Verdict.PASS)
+    enough = enough_for_skew(limits.pessimistic, "lower" if decided_above else "higher")
+    if limits.pessimistic.clusters >= enough:
+        return ""
+    skew = wording.number(limits.pessimistic.skew)
+    return f"; with a skewness of {skew} it takes {enough:,} independent ones to decide"
 
 
 def ratio(new: Limits, old: Limits) -> Limits:
@@ -285,6 +306,9 @@ def ratio(new: Limits, old: Limits) -> Limits:
     value = new.pessimistic.value / old.pessimistic.value
     low, high = new.low / old.high, new.high / old.low
     n, clusters = new.pessimistic.n, new.pessimistic.clusters
-    # Of a ratio only the limits are known; a quarter of their distance is its error.
-    joint = Estimate(value, low, high, n, clusters, "ratio of limits", (high - low) / 4)
+    # Of a ratio only the limits are known; a quarter of their distance is its error. Its upper
+    # limit rests on the new model's upper and on the old one's lower.
+    skew = max(new.pessimistic.skew, -old.pessimistic.skew)
+    se = (high - low) / 4
+    joint = Estimate(value, low, high, n, clusters, "ratio of limits", se, skew)
     return Limits(joint, low, high)
