@@ -11,8 +11,8 @@ from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Ratio
 from audits.intervals import (
     Floats,
+    Interval,
     Ints,
-    cluster_se,
     cluster_sums,
     exact_interval,
     influence_se,
@@ -41,8 +41,8 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
         return Estimate(value, low, high, n, n, "clopper-pearson", se)
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
-    se = _nonzero(cluster_se(rows.num, rows.den, cluster), rows.num, total / n)
     num, den = cluster_sums(rows.num, cluster), cluster_sums(rows.den, cluster)
+    se = _nonzero(influence_se((num - value * den) / total), rows.num, total / n)
     if not of.proportion:
         found = _mean(declared, value, se, n, clusters, level)
         skew = skewness(num - value * den) if se > 0 else 0.0
@@ -160,29 +160,41 @@ def _tango(pair: Pair, level: float) -> Estimate:
 
 
 def _shares(pair: Pair, heaviest: tuple[float, float], level: float) -> Estimate:
-    """Difference of two shares: what each cluster adds to it, to first order.
+    """Difference of two shares by what each cluster adds to it.
 
-    That is exact where both models were asked the same of every example. The unseen cluster
-    is one that the one model fails as a whole and the other does not at all.
+    The unseen cluster is one that the one model fails as a whole and the other not at all.
     """
+    if np.array_equal(pair.den_new, pair.den_old):
+        num = cluster_sums(pair.num_new - pair.num_old, pair.cluster)
+        den = cluster_sums(pair.den_new, pair.cluster)
+        most = max(*heaviest, float(den.max()))
+        least, worst = (-most, most), (most, most)
+    else:
+        num, den, least, worst = _to_first_order(pair, heaviest)
+    low, high = unseen.interval(num, den, least, worst, level)
+    value, n = pair.value(), len(pair.num_new)
+    se = _nonzero(influence_se((num - value * den) / den.sum()), np.ones(1), 1.0)
+    return _paired(value, low, high, n, pair.clusters, "paired gaffke", se)
+
+
+def _to_first_order(
+    pair: Pair, heaviest: tuple[float, float]
+) -> tuple[Floats, Floats, Interval, Interval]:
+    """The same where the models were asked unlike much: numerators that add up to it."""
     value, clusters = pair.value(), pair.clusters
-    sizes, worst, rates = [], [], []
+    sizes, most, rates = [], [], []
     sides = (pair.num_new, pair.den_new), (pair.num_old, pair.den_old)
     for (num, den), heavy in zip(sides, heaviest, strict=True):
         scale = clusters / float(den.sum())
         sizes.append(cluster_sums(den, pair.cluster) * scale)
-        worst.append(max(heavy * scale, float(sizes[-1].max())))
+        most.append(max(heavy * scale, float(sizes[-1].max())))
         rates.append(float(num.sum() / den.sum()))
-    den, most = (sizes[0] + sizes[1]) / 2, (worst[0] + worst[1]) / 2
-    influence = pair.influence()
-    num = clusters * influence + value * den
-    up = worst[0] * (1 - rates[0]) + worst[1] * rates[1]
-    down = worst[0] * rates[0] + worst[1] * (1 - rates[1])
-    low, high = unseen.interval(
-        num, den, (value * most - down, most), (value * most + up, most), level
-    )
-    se = _nonzero(influence_se(influence), np.ones(1), 1.0)
-    return _paired(value, low, high, len(pair.num_new), clusters, "paired gaffke", se)
+    size = (most[0] + most[1]) / 2
+    up = most[0] * (1 - rates[0]) + most[1] * rates[1]
+    down = most[0] * rates[0] + most[1] * (1 - rates[1])
+    den = (sizes[0] + sizes[1]) / 2
+    num = clusters * pair.influence() + value * den
+    return num, den, (value * size - down, size), (value * size + up, size)
 
 
 def _means(declared: Declared, pair: Pair, level: float) -> Estimate:

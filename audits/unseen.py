@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audits.intervals import Floats, Interval, normal_quantile
+from audits.intervals import Floats, Interval, Ints, normal_quantile
 
 DISTINCT = 1_000
 """Beyond so many different clusters the quantile is expanded (Cornish and Fisher) instead."""
+SORTED = 20_000
+"""Beyond so many, only whole numbers are looked through for equal clusters."""
 STEP, NODES, FIRST, LAST = 0.125, 32, -8.0, 36.0
 """Nodes of the inversion integral on a logarithmic axis, where its integrand is analytic: the
 trapezoidal rule then errs by about exp(-pi ** 2 / 2 / STEP), 1e-17. Left of the first it is a
@@ -48,41 +50,46 @@ class Clusters:
         most = self.worst_num / self.worst_den
         if most <= value:
             return value
-        expanded = self._expanded(value, alpha)
         distinct = self._distinct()
         if distinct is None:
-            return min(most, expanded)
-        return self._inverted(distinct, value, expanded, alpha)
+            every = self.num, self.den, np.ones(len(self.num))
+            return min(most, self._expanded(every, value, alpha))
+        return self._inverted(distinct, value, alpha)
 
     def _distinct(self) -> "tuple[Floats, Floats, Floats] | None":
         """Clusters that differ, with how many there are of each; None where too many do."""
-        if len(self.num) <= 64:
-            return self.num, self.den, np.ones(len(self.num))
-        both = (self.num + 1j * self.den).astype(np.complex128)
-        found, count = np.unique(both, return_counts=True)
-        if len(found) > DISTINCT:
-            return None
-        return found.real.copy(), found.imag.copy(), count.astype(np.float64)
+        if len(self.num) <= SORTED:
+            both, count = np.unique(self.num + 1j * self.den, return_counts=True)
+            num, den = both.real.copy(), both.imag.copy()
+        else:
+            counted = _counted(self.num, self.den)
+            if counted is None:
+                return None
+            num, den, count = counted
+        return (num, den, count.astype(np.float64)) if len(num) <= DISTINCT else None
 
-    def _expanded(self, value: float, alpha: float) -> float:
+    def _expanded(
+        self, distinct: tuple[Floats, Floats, Floats], value: float, alpha: float
+    ) -> float:
         """By mean, variance and skewness of the weighted share, to first order."""
-        clusters = len(self.num)
+        num, den, count = distinct
+        clusters = float(count.sum())
         scale = clusters / float(self.den.sum())
-        each = np.append(
-            (self.num - value * self.den) * scale,
-            (self.worst_num - value * self.worst_den) * scale,
-        )
-        mean = float(each.mean())
-        variance = float(np.square(each - mean).sum()) / ((clusters + 1) * (clusters + 2))
-        third = 2 * float(((each - mean) ** 3).sum()) / (clusters + 1) ** 3
+        worst = (self.worst_num - value * self.worst_den) * scale
+        times = np.append(count, 1.0)
+        mean = worst / (clusters + 1)
+        off = np.append((num - value * den) * scale, worst) - mean
+        square = times * off * off
+        variance = float(square.sum()) / ((clusters + 1) * (clusters + 2))
+        third = 2 * float((square * off).sum()) / (clusters + 1) ** 3
         z = normal_quantile(1 - 2 * alpha)
         skew = third / variance**1.5 if variance > 0 else 0.0
         expanded = mean + math.sqrt(variance) * (z + (z * z - 1) * skew / 6)
         # Where no cluster is like the worst, this many of them may still be.
-        return value + max(expanded, float(each[-1]) * -math.expm1(math.log(alpha) / clusters))
+        return value + max(expanded, worst * -math.expm1(math.log(alpha) / clusters))
 
     def _inverted(
-        self, distinct: tuple[Floats, Floats, Floats], value: float, about: float, alpha: float
+        self, distinct: tuple[Floats, Floats, Floats], value: float, alpha: float
     ) -> float:
         """The quantile itself, looked for upwards of the share and around a first guess."""
         from scipy.optimize import brentq
@@ -96,7 +103,8 @@ class Clusters:
             return chance_positive(weights, times, step=fine) - alpha
 
         # The first guess is a few percent off; far from it the integral is only noise.
-        near = value + 0.999 * (min(about, most) - value)
+        about = min(most, self._expanded(distinct, value, alpha))
+        near = value + 0.999 * (about - value)
         up, step = excess(near) > 0, 0.03 * (near - value)
         while True:
             far = near + min(step, 0.5 * (most - near)) if up else max(value, near - step)
@@ -107,6 +115,18 @@ class Clusters:
             near, step = far, 2 * step if not up else step
         low, high = sorted((near, far))
         return float(brentq(excess, low, high, xtol=1e-10, rtol=1e-9))
+
+
+def _counted(num: Floats, den: Floats) -> "tuple[Floats, Floats, Ints] | None":
+    """Pairs of small whole numbers that occur, and how often; None where they are none."""
+    first, base = num.min(), float(den.max()) + 1
+    if base * (num.max() - first + 1) > SORTED:
+        return None
+    if not ((num == np.rint(num)).all() and (den == np.rint(den)).all()):
+        return None
+    times = np.bincount(((num - first) * base + den).astype(np.intp))
+    held = np.flatnonzero(times)
+    return held // base + first, held % base, times[held]
 
 
 def interval(
