@@ -17,6 +17,7 @@ from audits.intervals import (
     exact_interval,
     influence_se,
     normal_quantile,
+    ratio_se,
     score_interval,
     skewness,
     t_quantile,
@@ -42,14 +43,14 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     num, den = cluster_sums(rows.num, cluster), cluster_sums(rows.den, cluster)
-    se = _nonzero(influence_se((num - value * den) / total), rows.num, total / n)
+    se = _nonzero(ratio_se(num, den), rows.num, total / n)
     if not of.proportion:
         found = _mean(declared, value, se, n, clusters, level)
         skew = skewness(num - value * den) if se > 0 else 0.0
         return replace(bca.wider(found, bca.share(num, den), level), skew=skew)
     value = min(1.0, max(0.0, value))
     most = max(rows.heaviest_cluster, float(den.max()))
-    low, high = unseen.interval(num, den, (0.0, most, most), (most, most), level)
+    low, high = unseen.interval(num, den, (0.0, most), (most, most), level)
     low, high = max(0.0, min(low, value)), min(1.0, max(high, value))
     return Estimate(value, low, high, n, clusters, "gaffke", se)
 
@@ -173,7 +174,7 @@ def _shares(pair: Pair, heaviest: tuple[float, float], level: float) -> Estimate
         num, den, least, worst = _to_first_order(pair, heaviest)
     low, high = unseen.interval(num, den, least, worst, level)
     value, n = pair.value(), len(pair.num_new)
-    se = _nonzero(influence_se((num - value * den) / den.sum()), np.ones(1), 1.0)
+    se = _nonzero(ratio_se(num, den), np.ones(1), 1.0)
     return _paired(value, low, high, n, pair.clusters, "paired gaffke", se)
 
 

@@ -119,14 +119,15 @@ class Clusters:
 
 def _counted(num: Floats, den: Floats) -> "tuple[Floats, Floats, Ints] | None":
     """Pairs of small whole numbers that occur, and how often; None where they are none."""
-    first, base = num.min(), float(den.max()) + 1
+    first, base = float(num.min()), float(den.max()) + 1
     if base * (num.max() - first + 1) > SORTED:
         return None
     if not ((num == np.rint(num)).all() and (den == np.rint(den)).all()):
         return None
     times = np.bincount(((num - first) * base + den).astype(np.intp))
     held = np.flatnonzero(times)
-    return held // base + first, held % base, times[held]
+    whole = held.astype(np.float64)
+    return np.floor_divide(whole, base) + first, np.mod(whole, base), times[held]
 
 
 def interval(

@@ -15,15 +15,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
+from audits.significance import changed
 from registry.finding import Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost
+from registry.rules import AnyRule, AtLeast, AtMost, NoWorse
 
 __all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
 
-FORMAT = 2
+FORMAT = 3
+NAMED = 0.05
+"""Chance of naming one measure as worse, among all that were compared, where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def decide(policy: Policy, case: Case) -> Decision:
     with proves nothing.
     """
     checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
+    checked = _regressed(policy.rules, checked)
     findings = tuple(_waive(policy, finding, case.today) for finding in checked)
     proven = any(
         finding.hard and finding.verdict is Verdict.PASS and isinstance(rule, AtLeast | AtMost)
@@ -185,6 +189,26 @@ def _asserted(
             because=f"{f.because}; not sure among {len(sampled)} rules (Holm)",
         )
         if f.rule in failing - sure
+        else f
+        for f in findings
+    )
+
+
+def _regressed(rules: Sequence[AnyRule], findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings, with a pass called surely worse only where Holm's test lets it be named."""
+    compared = [
+        f
+        for rule, f in zip(rules, findings, strict=True)
+        if isinstance(rule, NoWorse) and f.limit is not None
+    ]
+    sure = changed({f.rule: 1.0 if f.p is None else f.p for f in compared}, NAMED)
+    return tuple(
+        replace(
+            f,
+            regressed=False,
+            because=f"{f.because}; not sure among {len(compared)} comparisons (Holm)",
+        )
+        if f.regressed and f.p is not None and f.rule not in sure
         else f
         for f in findings
     )

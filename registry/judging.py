@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from audits.errors import MeasureError
-from audits.estimand import Better, Estimate
+from audits.estimand import Better, Estimate, Ratio
 from audits.evidence import Evidence
 from audits.settings import Settings
 from registry import wording
@@ -186,9 +186,10 @@ def worst(rule: Grouped, judges: Mapping[str, Judge]) -> Finding:
         verdict = Verdict.INCONCLUSIVE
     passing = sum(f.verdict is Verdict.PASS for f in found.values())
     because = f"{rule.by} {name}: {chosen.because}; {passing} of {len(found)} groups pass"
+    p = None if chosen.p is None else min(1.0, chosen.p * len(found))
     if verdict is not chosen.verdict:
         because += f"; not sure among {len(found)} groups (Holm)"
-    return replace(chosen, verdict=verdict, because=because)
+    return replace(chosen, verdict=verdict, because=because, p=p)
 
 
 def _room(finding: Finding) -> float:
@@ -293,6 +294,20 @@ def too_skewed(limits: Limits, verdict: Verdict, better: Better) -> str:
         return ""
     skew = wording.number(limits.pessimistic.skew)
     return f"; with a skewness of {skew} it takes {enough:,} independent ones to decide"
+
+
+def tested(finding: Finding, mine: Sight, theirs: Sight) -> Finding:
+    """A finding of a change with the p-value of none: McNemar's, or of swaps by cluster.
+
+    It decides nothing; naming what changed, of all that was compared, rests on it.
+    """
+    from audits.significance import change
+
+    if not isinstance(mine.declared.of, Ratio):
+        return finding
+    p, how = change(mine.declared, mine.frame, theirs.frame)
+    because = f"{finding.because}; {how}: p {wording.number(p)}"
+    return replace(finding, because=because, p=p)
 
 
 def ratio(new: Limits, old: Limits) -> Limits:

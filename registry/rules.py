@@ -30,6 +30,7 @@ from registry.judging import (
     relative,
     settle,
     sight,
+    tested,
 )
 from registry.looking import Sight
 
@@ -127,8 +128,12 @@ class NoWorse(Grouped):
         bound = -self.margin if better == "higher" else self.margin
         words = wording.change(better, self.than, self.margin)
         found = settle(rule, mine, change, bound, better, words)
+        if change.low <= 0 <= change.high:
+            return found
         worse = change.high < 0 if better == "higher" else change.low > 0
-        return replace(found, regressed=found.verdict is Verdict.PASS and worse)
+        return tested(
+            replace(found, regressed=found.verdict is Verdict.PASS and worse), mine, theirs
+        )
 
 
 class Equivalent(Required):
