@@ -227,10 +227,13 @@ def complete(declared: Declared, chosen: Selection) -> Selection:
     return chosen
 
 
-def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -> Sums:
+def sums(
+    declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool, alone: bool = False
+) -> Sums:
     """Numerators and denominators; invalid rows count at their `worst`, or at their best.
 
-    Only a proportion has a worst case: elsewhere one invalid row is a MeasureError.
+    Only a proportion has a worst case: elsewhere one invalid row is a MeasureError. `alone`
+    says that no other model's records will tell of which cluster a lost row was.
     """
     chosen = select(declared, frame)
     lost = chosen.lost
@@ -250,6 +253,8 @@ def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -
     if (over < 0).any() or (weight < 0).any():
         raise MeasureError(f"{declared.name}: a denominator or weight is negative")
     placed = chosen.placed()
+    if alone and lost.any():
+        placed = _together(placed, lost)
     potential = over.max() * weight if of.weight else np.zeros(1)
     heaviest = np.bincount(placed.cluster, weights=potential).max() if of.weight else 0.0
     return Sums(
@@ -259,6 +264,22 @@ def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -
         heaviest_cluster=float(heaviest),
         binary=of.proportion and bool(((value == 0) | (value == over)).all()),
     )
+
+
+def _together(placed: Placed, lost: Bools) -> Placed:
+    """Lost rows of clusters that nothing else is in, as one cluster.
+
+    Of which they were is not known, and each by itself they would look like more clusters
+    than were drawn: losing one that failed would make its failure look less of one.
+    """
+    clusters = np.unique(placed.cluster[~lost])
+    if len(clusters) == len(np.unique(placed.example[~lost])):
+        return placed  # every example is its own
+    strayed = lost & ~np.isin(placed.cluster, clusters)
+    if not strayed.any():
+        return placed
+    first = placed.cluster[strayed].min()
+    return replace(placed, cluster=np.where(strayed, first, placed.cluster))
 
 
 def owners(frame: "pd.DataFrame") -> "pd.Series":

@@ -55,7 +55,7 @@ def estimate(
             finite, fewer than two clusters, or nothing that varies on an unknown scale.
     """
     if isinstance(declared.of, Ratio):
-        counted = sums(declared, declared.of, frame, worst=not optimistic).counted()
+        counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
         return ratio(declared, declared.of, counted, level)
     rows = complete(declared, select(declared, frame))
     if isinstance(declared.of, Exact):

@@ -396,7 +396,7 @@ def test_new_evidence_is_to_be_judged_before_it_verifies(open_again, publication
     later = evidence(FIRST, facts(rights(500, 6), name="more"))
     version = store.publish(publication(later), parent=parent)
     said = verify(store, "toy", "1", today=TODAY).problems
-    assert any("evidence was added since it was judged" in p for p in said)
+    assert any("evidence was added since, or" in p for p in said)
     judge(store, version)
     found = verify(store, "toy", "1", today=TODAY)
     assert found.problems == ()
