@@ -21,7 +21,11 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its two-sided interval; `se` is 0 where exact or where nothing varied."""
+    """A number with its two-sided interval; `se` is 0 where exact or where nothing varied.
+
+    `skew` is how skewed the clusters are that a limit rests on which skew makes too short;
+    0 where the limits hold whatever the skew.
+    """
 
     value: float
     low: float
@@ -30,6 +34,7 @@ class Estimate:
     clusters: int
     method: str
     se: float
+    skew: float = 0.0
 
 
 class Ratio(Settings):

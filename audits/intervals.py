@@ -132,9 +132,13 @@ def cluster_se(num: Floats, den: Floats, cluster: Ints) -> float:
     cluster-robust error of statsmodels' OLS on a constant where every `den` is 1; compare
     arXiv:2411.00640, appendix A, which leaves out C/(C-1). Needs two clusters.
     """
+    return ratio_se(cluster_sums(num, cluster), cluster_sums(den, cluster))
+
+
+def ratio_se(num: Floats, den: Floats) -> float:
+    """The same from the sums of each cluster."""
     total = den.sum()
-    inner = cluster_sums(num - num.sum() / total * den, cluster)
-    return influence_se(inner / total)
+    return influence_se((num - num.sum() / total * den) / total)
 
 
 def influence_se(influence: Floats) -> float:
@@ -143,15 +147,24 @@ def influence_se(influence: Floats) -> float:
     return math.sqrt(clusters / (clusters - 1) * float(np.square(influence).sum()))
 
 
-def kish(weights: Floats) -> float:
-    """Number of equal weights that would be worth these: (sum w)^2 / sum w^2."""
-    return float(weights.sum() ** 2 / np.square(weights).sum())
+def skewness(values: Floats) -> float:
+    """Third moment about the mean over the 3/2 power of the second; 0 where none varies."""
+    centred = values - values.mean()
+    second = float(np.square(centred).mean())
+    return float((centred**3).mean()) / second**1.5 if second > 0 else 0.0
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's adjusted p-values, in the order given: for asserting one of many."""
-    from statsmodels.stats.multitest import multipletests
+    """Holm's adjusted p-values (1979), in the order given: for asserting one of many.
 
-    if not p_values:
-        return ()
-    return tuple(float(p) for p in multipletests(list(p_values), method="holm")[1])
+    As statsmodels' multipletests has them, which takes a second to load.
+
+    >>> holm([0.04, 0.01, 0.5])
+    (0.08, 0.03, 0.5)
+    """
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    found, least = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        least = max(least, min(1.0, p_values[at] * (len(order) - rank)))
+        found[at] = least
+    return tuple(found)

@@ -1,23 +1,25 @@
 """Ratios of sums, alone and paired: the interval follows from what the rows are."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audits import bca, unseen
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Ratio
 from audits.intervals import (
     Floats,
+    Interval,
     Ints,
-    cluster_se,
     cluster_sums,
     exact_interval,
     influence_se,
-    kish,
     normal_quantile,
+    ratio_se,
     score_interval,
+    skewness,
     t_quantile,
     tango,
     tango_at,
@@ -27,7 +29,7 @@ from audits.sample import Sums
 
 
 def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
-    """One model: Clopper-Pearson for independent 0/1 rows, else linearized over clusters."""
+    """One model: Clopper-Pearson for independent 0/1 rows, else by what its clusters say."""
     total = float(rows.den.sum())
     if total <= 0:
         raise MeasureError(f"{declared.name}: nothing to divide by, its denominator is 0")
@@ -40,25 +42,23 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
         return Estimate(value, low, high, n, n, "clopper-pearson", se)
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
-    se = _nonzero(cluster_se(rows.num, rows.den, cluster), rows.num, total / n)
-    quantile = t_quantile(level, clusters)
+    num, den = cluster_sums(rows.num, cluster), cluster_sums(rows.den, cluster)
+    se = _nonzero(ratio_se(num, den), rows.num, total / n)
     if not of.proportion:
-        return _mean(declared, value, se, n, clusters, quantile)
+        found = _mean(declared, value, se, n, clusters, level)
+        skew = skewness(num - value * den) if se > 0 else 0.0
+        return replace(bca.wider(found, bca.share(num, den), level), skew=skew)
     value = min(1.0, max(0.0, value))
-    if se == 0 or value in (0.0, 1.0):
-        trials = kish(cluster_sums(rows.den, cluster))
-        trials = min(trials, rows.most_trials(rows.heaviest_cluster))
-    else:
-        lone = influence_se((rows.num - value * rows.den) / total)
-        deff = max(1.0, (se / lone) ** 2)
-        trials = min(value * (1 - value) / se**2, rows.most_trials(rows.heaviest_row) / deff)
-    low, high = exact_interval(value, max(1.0, trials), quantile)
-    return Estimate(value, low, high, n, clusters, "clopper-pearson, effective n", se)
+    most = max(rows.heaviest_cluster, float(den.max()))
+    low, high = unseen.interval(num, den, (0.0, most), (most, most), level)
+    low, high = max(0.0, min(low, value)), min(1.0, max(high, value))
+    return Estimate(value, low, high, n, clusters, "gaffke", se)
 
 
 def _mean(
-    declared: Declared, value: float, se: float, n: int, clusters: int, quantile: float
+    declared: Declared, value: float, se: float, n: int, clusters: int, level: float
 ) -> Estimate:
+    quantile = t_quantile(level, clusters)
     if se > 0:
         half, method = quantile * se, "cluster t"
     else:
@@ -74,12 +74,15 @@ def _mean(
 def ratio_difference(
     declared: Declared, of: Ratio, new: Sums, old: Sums, level: float
 ) -> Estimate:
-    """Two models on the same examples: Tango for 0/1 rows, else linearized over clusters."""
+    """Two models on the same examples: Tango for independent 0/1 rows, else by cluster."""
     pair = paired(declared, new, old)
-    if pair.binary:
-        return _proportions(declared, pair, level)
-    trials = min(pair.clusters, *(s.most_trials(s.heaviest_cluster) for s in (new, old)))
-    return _linearized(declared, of, pair, max(1.0, trials), level)
+    if pair.binary and len(pair.num_new) == pair.clusters:
+        return _tango(pair, level)
+    if pair.clusters < 2:
+        raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
+    if of.proportion:
+        return _shares(pair, (new.heaviest_cluster, old.heaviest_cluster), level)
+    return _means(declared, pair, level)
 
 
 def paired(declared: Declared, new: Sums, old: Sums) -> "Pair":
@@ -147,45 +150,75 @@ class Pair:
         return float(np.ptp(values)) or float(np.abs(values).max())
 
 
-def _proportions(declared: Declared, pair: Pair, level: float) -> Estimate:
-    """Tango's interval, on as many pairs as the clustered ones are worth."""
+def _tango(pair: Pair, level: float) -> Estimate:
     n = len(pair.num_new)
     change = pair.num_new - pair.num_old
     b, c = float((change > 0).sum()), float((change < 0).sum())
     value = (b - c) / n
-    if n == pair.clusters:
-        low, high = tango(b, c, n, level)
-        se = math.sqrt(max(0.0, (b + c) / n - value**2) / n)
-        return _paired(value, low, high, n, pair.clusters, "tango", se)
-    if pair.clusters < 2:
-        raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
-    se = influence_se(pair.influence())
-    independent = ((b + c) / n - value**2) / n
-    deff = max(1.0, se**2 / independent) if independent > 0 else n / pair.clusters
-    quantile = t_quantile(level, pair.clusters)
-    low, high = tango_at(b / deff, c / deff, n / deff, quantile)
-    se = max(se, math.sqrt(max(0.0, independent)))
-    return _paired(value, low, high, n, pair.clusters, "tango, effective n", se)
+    low, high = tango(b, c, n, level)
+    se = math.sqrt(max(0.0, (b + c) / n - value**2) / n)
+    return _paired(value, low, high, n, pair.clusters, "tango", se)
 
 
-def _linearized(
-    declared: Declared, of: Ratio, pair: Pair, trials: float, level: float
-) -> Estimate:
-    """Student's t on cluster influences; a proportion keeps the width of no change at all."""
+def _shares(pair: Pair, heaviest: tuple[float, float], level: float) -> Estimate:
+    """Difference of two shares by what each cluster adds to it.
+
+    The unseen cluster is one that the one model fails as a whole and the other not at all.
+    """
+    if np.array_equal(pair.den_new, pair.den_old):
+        num = cluster_sums(pair.num_new - pair.num_old, pair.cluster)
+        den = cluster_sums(pair.den_new, pair.cluster)
+        most = max(*heaviest, float(den.max()))
+        least, worst = (-most, most), (most, most)
+    else:
+        num, den, least, worst = _to_first_order(pair, heaviest)
+    low, high = unseen.interval(num, den, least, worst, level)
+    value, n = pair.value(), len(pair.num_new)
+    se = _nonzero(ratio_se(num, den), np.ones(1), 1.0)
+    return _paired(value, low, high, n, pair.clusters, "paired gaffke", se)
+
+
+def _to_first_order(
+    pair: Pair, heaviest: tuple[float, float]
+) -> tuple[Floats, Floats, Interval, Interval]:
+    """The same where the models were asked unlike much: numerators that add up to it."""
+    value, clusters = pair.value(), pair.clusters
+    sizes, most, rates = [], [], []
+    sides = (pair.num_new, pair.den_new), (pair.num_old, pair.den_old)
+    for (num, den), heavy in zip(sides, heaviest, strict=True):
+        scale = clusters / float(den.sum())
+        sizes.append(cluster_sums(den, pair.cluster) * scale)
+        most.append(max(heavy * scale, float(sizes[-1].max())))
+        rates.append(float(num.sum() / den.sum()))
+    size = (most[0] + most[1]) / 2
+    up = most[0] * (1 - rates[0]) + most[1] * rates[1]
+    down = most[0] * rates[0] + most[1] * (1 - rates[1])
+    den = (sizes[0] + sizes[1]) / 2
+    num = clusters * pair.influence() + value * den
+    return num, den, (value * size - down, size), (value * size + up, size)
+
+
+def _means(declared: Declared, pair: Pair, level: float) -> Estimate:
+    """Student's t on cluster influences, or the bootstrap of few clusters where wider."""
     n, value = len(pair.num_new), pair.value()
-    if pair.clusters < 2:
-        raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
     quantile = t_quantile(level, pair.clusters)
-    size = 1.0 if of.proportion else pair.scale()
-    se = _nonzero(influence_se(pair.influence()), np.array([size]), 1.0)
+    size, influence = pair.scale(), pair.influence()
+    se = _nonzero(influence_se(influence), np.array([size]), 1.0)
     half, method = quantile * se, "paired cluster t"
-    if of.proportion or se == 0:
-        least = size * tango_at(0.0, 0.0, trials, quantile)[1]
-        if least >= half:
-            half, method = least, "paired cluster t, at least tango"
+    if se == 0:
+        half = size * tango_at(0.0, 0.0, pair.clusters, quantile)[1]
+        method = "paired cluster t, at least tango"
     if half == 0:
         raise MeasureError(f"{declared.name}: all {n} values are 0, which has no interval")
-    return _paired(value, value - half, value + half, n, pair.clusters, method, se)
+    found = _paired(value, value - half, value + half, n, pair.clusters, method, se)
+    if se == 0:
+        return found
+    mine, other = (
+        bca.share(cluster_sums(num, pair.cluster), cluster_sums(den, pair.cluster))
+        for num, den in ((pair.num_new, pair.den_new), (pair.num_old, pair.den_old))
+    )
+    found = bca.wider(found, lambda counts: mine(counts) - other(counts), level)
+    return replace(found, skew=skewness(influence))
 
 
 def _paired(

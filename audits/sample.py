@@ -8,7 +8,7 @@ import numpy as np
 from audits.columns import Bools, Coded, coded, present, remembered, storage
 from audits.errors import MeasureError
 from audits.estimand import Declared, Ratio
-from audits.intervals import Floats, Ints, kish
+from audits.intervals import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,16 +70,15 @@ class Placed:
 class Sums:
     """Numerator and denominator of each row, after weights, with its example and cluster.
 
-    Rows come in the order of their examples. `heaviest_row` and `heaviest_cluster` are the
-    most that one row, and the rows of one cluster, could have added to the denominator,
-    whether or not they did (infinitely little, 0, where no weights were applied). `binary`
-    says that every numerator is 0 or all of its denominator.
+    Rows come in the order of their examples. `heaviest_cluster` is the most that the rows of
+    one cluster could have added to the denominator, whether or not they did (0 where no
+    weights were applied): a stratum in which nothing happened must not make a rate look
+    certain. `binary` says that every numerator is 0 or all of its denominator.
     """
 
     placed: Placed
     num: Floats
     den: Floats
-    heaviest_row: float
     heaviest_cluster: float
     binary: bool
 
@@ -94,18 +93,6 @@ class Sums:
             num=self.num[kept],
             den=self.den[kept],
         )
-
-    def most_trials(self, heaviest: float) -> float:
-        """Upper bound on the independent trials this sample is worth.
-
-        Where rows carry weights, no more than the denominator holds of the heaviest row
-        or cluster that was asked: a stratum in which nothing happened must not make a
-        rate look certain.
-        """
-        bound = kish(self.den[self.den > 0]) if self.binary else np.inf
-        if heaviest > 0:
-            bound = min(bound, float(self.den.sum()) / heaviest)
-        return float(bound)
 
 
 def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
@@ -240,10 +227,13 @@ def complete(declared: Declared, chosen: Selection) -> Selection:
     return chosen
 
 
-def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -> Sums:
+def sums(
+    declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool, alone: bool = False
+) -> Sums:
     """Numerators and denominators; invalid rows count at their `worst`, or at their best.
 
-    Only a proportion has a worst case: elsewhere one invalid row is a MeasureError.
+    Only a proportion has a worst case: elsewhere one invalid row is a MeasureError. `alone`
+    says that no other model's records will tell of which cluster a lost row was.
     """
     chosen = select(declared, frame)
     lost = chosen.lost
@@ -263,16 +253,33 @@ def sums(declared: Declared, of: Ratio, frame: "pd.DataFrame", *, worst: bool) -
     if (over < 0).any() or (weight < 0).any():
         raise MeasureError(f"{declared.name}: a denominator or weight is negative")
     placed = chosen.placed()
+    if alone and lost.any():
+        placed = _together(placed, lost)
     potential = over.max() * weight if of.weight else np.zeros(1)
     heaviest = np.bincount(placed.cluster, weights=potential).max() if of.weight else 0.0
     return Sums(
         placed=placed,
         num=value * weight if of.weight else value,
         den=over * weight if of.weight else over,
-        heaviest_row=float(potential.max()),
         heaviest_cluster=float(heaviest),
         binary=of.proportion and bool(((value == 0) | (value == over)).all()),
     )
+
+
+def _together(placed: Placed, lost: Bools) -> Placed:
+    """Lost rows of clusters that nothing else is in, as one cluster.
+
+    Of which they were is not known, and each by itself they would look like more clusters
+    than were drawn: losing one that failed would make its failure look less of one.
+    """
+    clusters = np.unique(placed.cluster[~lost])
+    if len(clusters) == len(np.unique(placed.example[~lost])):
+        return placed  # every example is its own
+    strayed = lost & ~np.isin(placed.cluster, clusters)
+    if not strayed.any():
+        return placed
+    first = placed.cluster[strayed].min()
+    return replace(placed, cluster=np.where(strayed, first, placed.cluster))
 
 
 def owners(frame: "pd.DataFrame") -> "pd.Series":

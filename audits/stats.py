@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXACT = "clopper-pearson"
-"""How the methods of rates are called."""
+"""How the method of independent trials is called."""
 
 __all__ = [
     "clopper_pearson",
     "cluster_se",
     "difference",
+    "enough_for_skew",
     "estimate",
     "holm",
     "needs_n",
@@ -54,7 +55,7 @@ def estimate(
             finite, fewer than two clusters, or nothing that varies on an unknown scale.
     """
     if isinstance(declared.of, Ratio):
-        counted = sums(declared, declared.of, frame, worst=not optimistic).counted()
+        counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
         return ratio(declared, declared.of, counted, level)
     rows = complete(declared, select(declared, frame))
     if isinstance(declared.of, Exact):
@@ -114,16 +115,35 @@ def needs_n(
             trials = math.log(alpha) / math.log1p(-gap)
             needed = max(needed, trials * estimate.n / estimate.clusters)
         return math.ceil(needed)
-    if estimate.method.startswith(EXACT):
-        # Of a rate the limit's own power is known; how far clusters dilute it is, too.
+    if estimate.method == EXACT:
+        # Of a rate the limit's own power is known.
         from audits.power import needed_absolute
 
         enough = needed_absolute(estimate.value, bound, better, alpha, power)
-        trials = estimate.value * (1 - estimate.value) / estimate.se**2
         if enough is not None:
-            return math.ceil(enough * max(1.0, estimate.n / trials))
-    quantiles = normal_quantile(1 - 2 * alpha) + normal_quantile(2 * power - 1)
-    return math.ceil(estimate.n * (quantiles * estimate.se / gap) ** 2)
+            return enough
+    # What varies between clusters shrinks with the root of their number, and what the limit
+    # leaves open besides (an unseen cluster) with the number itself.
+    reach = normal_quantile(1 - 2 * alpha)
+    half = (
+        estimate.high - estimate.value if better == "lower" else estimate.value - estimate.low
+    )
+    both = (reach + normal_quantile(2 * power - 1)) * estimate.se
+    besides = max(0.0, half - reach * estimate.se)
+    root = 2 * gap / (both + math.sqrt(both * both + 4 * besides * gap))
+    skewed = enough_for_skew(estimate, better) / estimate.clusters
+    return math.ceil(estimate.n * max(root**-2, skewed))
+
+
+def enough_for_skew(estimate: Estimate, better: Better) -> int:
+    """Clusters from which on the limit that must meet a bound holds in spite of its skew.
+
+    Cochran (Sampling Techniques, 1977, 2.15) asks for 25 times the squared skewness before a
+    mean is treated as normal. It matters only where the long tail points to the limit: there
+    what was drawn lacks the values that would move it. 0 where any number will do.
+    """
+    towards = estimate.skew if better == "lower" else -estimate.skew
+    return math.ceil(25 * towards**2) if towards > 0 else 0
 
 
 def _single(declared: Declared, rows: Selection) -> float:

@@ -66,7 +66,10 @@ def floors(model: str, home: Home) -> Mapping[str, Floor]:
     if not file.is_file():
         return {}
     found = json.loads(file.read_text("utf-8"))
-    return {name: Floor(float(f["value"]), str(f["origin"])) for name, f in found.items()}
+    return {
+        name: Floor(float(f["value"]), str(f["origin"]), f.get("at"))
+        for name, f in found.items()
+    }
 
 
 def noise_file(model: str, home: Home) -> Path:

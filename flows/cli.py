@@ -383,13 +383,19 @@ def verify(
         Path | None,
         typer.Option(envvar="ASSAY_VERIFY_KEY", help="Public key of who signs (PEM)."),
     ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(help="Your file that remembers the history's head; made where absent."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy it must rest on.")] = None,
     as_json: Json = False,
 ) -> int:
     """Recompute all that a version and its promotion rest on: exit 4 where it differs."""
     home = _home()
     from flows import governing
 
-    return _answer(governing.verify(version, key, home), as_json)
+    found = governing.verify(version, key, home, head=head, policy=policy)
+    return _answer(found, as_json)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The registry's verbs: promote, approve, roll back, verify, history, backtest."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 from audits.errors import SpecError
 from flows.home import Home, open_registry
 from flows.judging import case_of
+from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
+from registry.guard import head_text
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version
 
@@ -111,8 +114,20 @@ def history(name: str, home: Home) -> Answer:
     return document, "\n".join([*lines, f"champion {chain.champion or 'none'}"])
 
 
-def verify(named: str, key: Path | None, home: Home) -> Answer:
-    """Recompute all that a version and its promotion rest on; exit code 4 where it differs."""
+def verify(
+    named: str,
+    key: Path | None,
+    home: Home,
+    *,
+    head: Path | None = None,
+    policy: Path | None = None,
+) -> Answer:
+    """Recompute all that a version and its promotion rest on; exit code 4 where it differs.
+
+    `head` is a file of whoever verifies that remembers the head of the history: the history
+    must hold it, and where all verifies it is brought up. `policy` is what the version must
+    rest on.
+    """
     from registry.verifying import verify as check
     from tasks.models.folder import weights_digest
 
@@ -121,12 +136,22 @@ def verify(named: str, key: Path | None, home: Home) -> Answer:
     store = open_registry(home)
     name, which = _which(named)
     found = check(
-        store, name, which, key=key, today=datetime.now(UTC).date(), weigh=weights_digest
+        store,
+        name,
+        which,
+        key=key,
+        today=datetime.now(UTC).date(),
+        weigh=weights_digest,
+        policy=load_policy(policy) if policy else None,
+        remembered=_remembered(head, name),
     )
+    if head and found.ok:
+        save(head, head_text(name, found.head) + "\n")
     document = {
         "name": name,
         "version": found.version,
         "verified": found.ok,
+        "head": found.head,
         "checks": [{"name": c.name, "ok": c.ok, "said": c.said} for c in found.checks],
         "exit": 0 if found.ok else 4,
     }
@@ -134,6 +159,26 @@ def verify(named: str, key: Path | None, home: Home) -> Answer:
     lines = [f"{where}: {'verifies' if found.ok else 'DOES NOT VERIFY'}"]
     lines += [f"  {'ok ' if c.ok else 'BAD'} {c.name}: {c.said}" for c in found.checks]
     return document, "\n".join(lines)
+
+
+def _remembered(head: Path | None, name: str) -> dict[str, str]:
+    """What a file remembers of a history; nothing where there is none yet.
+
+    Raises:
+        SpecError: it holds something else, or another model's.
+    """
+    if head is None or not head.exists():
+        return {}
+    try:
+        held = json.loads(head.read_text("utf-8"))
+        model, anchor = str(held["model"]), str(held["head"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecError(
+            f"--head {head}: it holds no head of a history; restore it, or name a new file"
+        ) from error
+    if model != name:
+        raise SpecError(f"--head {head}: it remembers the history of {model}, not of {name}")
+    return {str(head): anchor}
 
 
 def _which(named: str) -> tuple[str, str]:
@@ -149,7 +194,9 @@ def backtest(file: Path, name: str, home: Home) -> Answer:
     """Replay a policy over the stored evidence of every judged version; no model is run.
 
     Each version is judged beside the parent and the champion it was judged beside then, with
-    the approvals and looks of then, on the day of then.
+    the approvals and looks of then, on the day of then. It promotes nothing and so spends no
+    look: a policy that was chosen because it passes what is stored still has to be applied by
+    `assay promote`, which counts.
     """
     policy = load_policy(file)
     store = open_registry(home)

@@ -9,7 +9,7 @@ from flows.home import Home, open_registry, talk
 from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
-from registry.looks import looks
+from registry.looks import Look, looks
 from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version
 
@@ -61,13 +61,14 @@ def case_of(
     champion: Evidence | None,
 ) -> Case:
     """What the gate is asked today: evidence, what people said, and how often it was asked."""
-    before = [(j.decision, j.parts) for j in store.judgements(version)]
+    before = [Look(j.decision, j.parts, j.bases) for j in store.judgements(version)]
+    now = Look(None, store.records(version), store.bases(version))
     return Case(
         evidence,
         parent,
         champion,
         approvals=store.approvals(version),
-        looks=looks(policy.rules, before, store.records(version)),
+        looks=looks(policy.rules, before, now),
         today=datetime.now(UTC).date(),
     )
 

@@ -89,7 +89,7 @@ def _keep_noise(file: Path, old: Evidence, new: Evidence, origin: str) -> None:
             continue
         moved = abs(now.value - was.value)
         if name not in held or moved > held[name]["value"]:
-            held[name] = {"value": moved, "origin": origin}
+            held[name] = {"value": moved, "origin": origin, "at": was.value}
     save(file, json.dumps(held, indent=1, sort_keys=True) + "\n")
 
 

@@ -1,9 +1,11 @@
 """How many examples will each measure of a run rest on? Counted before any compute."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from audits.audit import Audit
 from audits.estimand import Exact
+from audits.model import Example
 from flows.home import Home
 from flows.spec import RunSpec
 from registry.planning import Size
@@ -24,11 +26,12 @@ def sizes(spec: RunSpec, home: Home) -> dict[str, Size]:
         SpecError: the data cannot be read, or holds nothing for an audit.
     """
     rows = preview(spec.data, home.data_roots)
+    columns = {by for rule in spec.policy.rules if (by := getattr(rule, "by", ""))}
     found = dict(_evaluated(spec.evaluate, rows, home))
     for audit in spec.audits:
         found |= {
             f"{audit.title}/{name}": size
-            for name, size in _audited(audit, rows.get(audit.source, ()))
+            for name, size in _audited(audit, rows.get(audit.source, ()), columns)
         }
     for declared in spec.profile.declares():
         if not isinstance(declared.of, Exact):
@@ -36,7 +39,9 @@ def sizes(spec: RunSpec, home: Home) -> dict[str, Size]:
     return found
 
 
-def _audited(audit: Audit, rows: Sequence[Mapping[str, object]]) -> Iterable[tuple[str, Size]]:
+def _audited(
+    audit: Audit, rows: Sequence[Mapping[str, object]], columns: Collection[str]
+) -> Iterable[tuple[str, Size]]:
     if not rows:
         return
     examples = audit.examples(rows)
@@ -46,11 +51,24 @@ def _audited(audit: Audit, rows: Sequence[Mapping[str, object]]) -> Iterable[tup
         if any(column not in known[0] for column, _ in asked):
             continue
         kept = [
-            e
+            (e, strata)
             for e, strata in zip(examples, known, strict=True)
             if all(strata.get(column) == wanted for column, wanted in asked)
         ]
-        yield declared.name, Size(len(kept), len({e.cluster or e.id for e in kept}))
+        groups = {
+            column: {
+                name: _size(e for e, strata in kept if strata[column] == name)
+                for name in sorted({str(strata[column]) for _, strata in kept} - {""})
+            }
+            for column in columns
+            if column in known[0]
+        }
+        yield declared.name, replace(_size(e for e, _ in kept), groups=groups)
+
+
+def _size(examples: Iterable[Example]) -> Size:
+    clusters = [e.cluster or e.id for e in examples]
+    return Size(len(clusters), len(set(clusters)))
 
 
 def _evaluated(

@@ -81,6 +81,18 @@ def records(folder: Path, digest: str) -> dict[str, str]:
     }
 
 
+def bases(folder: Path, digest: str) -> dict[str, str]:
+    """The basis of each part, by the part's name: which question it answers.
+
+    Raises:
+        EvidenceError: an index or a sheet is missing or altered.
+    """
+    index = _read_index(folder, digest)
+    return {
+        name: parts.basis(_home(folder, name, sheet)) for name, sheet in index.parts.items()
+    }
+
+
 def _read_index(folder: Path, digest: str) -> _Index:
     path = _index(folder, digest)
     try:

@@ -28,7 +28,8 @@ class Finding:
     models) and `limit` the pessimistic one-sided limit that had to meet `bound`. `applies`
     is false where there was nothing to compare with. `needs_n` is the number of examples
     that would settle an inconclusive rule, where one would. `regressed` marks a pass that is
-    surely worse than the other model, within the margin. `waived` says who answers for a
+    surely worse than the other model, within the margin; `p` is the p-value of no change at
+    all, where the limits leave no change out. `waived` says who answers for a
     hard rule that did not pass, why, and until when; empty where nobody does.
     """
 
@@ -45,6 +46,7 @@ class Finding:
     clusters: int | None = None
     needs_n: int | None = None
     regressed: bool = False
+    p: float | None = None
     waived: str = ""
 
     @property

@@ -15,15 +15,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
+from audits.significance import changed
 from registry.finding import Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost
+from registry.rules import AnyRule, AtLeast, AtMost, NoWorse
 
 __all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
 
-FORMAT = 2
+FORMAT = 3
+NAMED = 0.05
+"""Chance of naming one measure as worse, among all that were compared, where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,14 @@ class Decision:
     looks: Mapping[str, int] = field(default_factory=dict)
 
     def same_as(self, other: "Decision | None") -> bool:
-        """Whether the other says the same, on whatever day it was made."""
-        return other is not None and replace(other, on=self.on) == self
+        """Whether the other comes to the same, on whatever day and in whatever words."""
+        return other is not None and self._wordless() == other._wordless()
+
+    def _wordless(self) -> "Decision":
+        """Verdicts, numbers and digests: code may put them into other words tomorrow."""
+        return replace(
+            self, on="", findings=tuple(replace(f, because="") for f in self.findings)
+        )
 
     @property
     def waived(self) -> tuple[Finding, ...]:
@@ -106,7 +115,8 @@ class Decision:
         """Read a stored decision back.
 
         Raises:
-            EvidenceError: it is not exactly what `as_json` gave.
+            EvidenceError: it is not what `as_json` gave. The sentence is not looked at, for it
+                follows from the rest, and from the code's words of that day.
         """
         if not isinstance(document, Mapping) or document.get("format") != FORMAT:
             raise EvidenceError(f"{where}: no decision in a known format; judge again")
@@ -118,7 +128,7 @@ class Decision:
             raise EvidenceError(
                 f"{where}: {place} is not what was written; judge again"
             ) from error
-        if found.as_json() != dict(document):
+        if {**found.as_json(), "sentence": ""} != {**document, "sentence": ""}:
             raise EvidenceError(f"{where}: it was altered; judge again")
         return found
 
@@ -131,6 +141,7 @@ def decide(policy: Policy, case: Case) -> Decision:
     with proves nothing.
     """
     checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
+    checked = _regressed(policy.rules, checked)
     findings = tuple(_waive(policy, finding, case.today) for finding in checked)
     proven = any(
         finding.hard and finding.verdict is Verdict.PASS and isinstance(rule, AtLeast | AtMost)
@@ -178,6 +189,26 @@ def _asserted(
             because=f"{f.because}; not sure among {len(sampled)} rules (Holm)",
         )
         if f.rule in failing - sure
+        else f
+        for f in findings
+    )
+
+
+def _regressed(rules: Sequence[AnyRule], findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings, with a pass called surely worse only where Holm's test lets it be named."""
+    compared = [
+        f
+        for rule, f in zip(rules, findings, strict=True)
+        if isinstance(rule, NoWorse) and f.limit is not None
+    ]
+    sure = changed({f.rule: 1.0 if f.p is None else f.p for f in compared}, NAMED)
+    return tuple(
+        replace(
+            f,
+            regressed=False,
+            because=f"{f.because}; not sure among {len(compared)} comparisons (Holm)",
+        )
+        if f.regressed and f.p is not None and f.rule not in sure
         else f
         for f in findings
     )

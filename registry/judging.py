@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from audits.errors import MeasureError
-from audits.estimand import Better, Estimate
+from audits.estimand import Better, Estimate, Ratio
 from audits.evidence import Evidence
 from audits.settings import Settings
 from registry import wording
@@ -186,9 +186,10 @@ def worst(rule: Grouped, judges: Mapping[str, Judge]) -> Finding:
         verdict = Verdict.INCONCLUSIVE
     passing = sum(f.verdict is Verdict.PASS for f in found.values())
     because = f"{rule.by} {name}: {chosen.because}; {passing} of {len(found)} groups pass"
+    p = None if chosen.p is None else min(1.0, chosen.p * len(found))
     if verdict is not chosen.verdict:
         because += f"; not sure among {len(found)} groups (Holm)"
-    return replace(chosen, verdict=verdict, because=because)
+    return replace(chosen, verdict=verdict, because=because, p=p)
 
 
 def _room(finding: Finding) -> float:
@@ -261,17 +262,52 @@ def settle(
         limit, passes, fails = limits.high, limits.high <= bound, limits.low > bound
     verdict = Verdict.PASS if passes else Verdict.FAIL if fails else Verdict.INCONCLUSIVE
     n, clusters = (1, 1) if seen.exact else seen.counts
+    short = too_skewed(limits, verdict, better)
+    if short:
+        verdict = Verdict.INCONCLUSIVE
     because = wording.sentence(words, limits, verdict, better, rule.spent)
     because += wording.footing(seen)
     needs = None
     if verdict is Verdict.INCONCLUSIVE:
         needs = needed(limits, bound, better, rule.spent, n)
-        because += f": {wording.remedy(needs)}"
+        because += f"{short}: {wording.remedy(needs)}"
     return Finding(
         rule.id, verdict, because, rule.hard, rule.measure,
         value=limits.pessimistic.value, limit=limit, bound=bound,
         n=n, clusters=clusters, needs_n=needs,
     )  # fmt: skip
+
+
+def too_skewed(limits: Limits, verdict: Verdict, better: Better) -> str:
+    """Why the limit that decides does not hold for so few; empty where it does.
+
+    A verdict and its mirror image (the models swapped) rest on the same limit, so both stand
+    or neither does.
+    """
+    from audits.stats import enough_for_skew
+
+    if verdict is Verdict.INCONCLUSIVE:
+        return ""
+    decided_above = (better == "lower") is (verdict is Verdict.PASS)
+    enough = enough_for_skew(limits.pessimistic, "lower" if decided_above else "higher")
+    if limits.pessimistic.clusters >= enough:
+        return ""
+    skew = wording.number(limits.pessimistic.skew)
+    return f"; with a skewness of {skew} it takes {enough:,} independent ones to decide"
+
+
+def tested(finding: Finding, mine: Sight, theirs: Sight) -> Finding:
+    """A finding of a change with the p-value of none: McNemar's, or of swaps by cluster.
+
+    It decides nothing; naming what changed, of all that was compared, rests on it.
+    """
+    from audits.significance import change
+
+    if not isinstance(mine.declared.of, Ratio):
+        return finding
+    p, how = change(mine.declared, mine.frame, theirs.frame)
+    because = f"{finding.because}; {how}: p {wording.number(p)}"
+    return replace(finding, because=because, p=p)
 
 
 def ratio(new: Limits, old: Limits) -> Limits:
@@ -285,6 +321,9 @@ def ratio(new: Limits, old: Limits) -> Limits:
     value = new.pessimistic.value / old.pessimistic.value
     low, high = new.low / old.high, new.high / old.low
     n, clusters = new.pessimistic.n, new.pessimistic.clusters
-    # Of a ratio only the limits are known; a quarter of their distance is its error.
-    joint = Estimate(value, low, high, n, clusters, "ratio of limits", (high - low) / 4)
+    # Of a ratio only the limits are known; a quarter of their distance is its error. Its upper
+    # limit rests on the new model's upper and on the old one's lower.
+    skew = max(new.pessimistic.skew, -old.pessimistic.skew)
+    se = (high - low) / 4
+    joint = Estimate(value, low, high, n, clusters, "ratio of limits", se, skew)
     return Limits(joint, low, high)

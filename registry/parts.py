@@ -120,6 +120,15 @@ def records_digest(folder: Path) -> str:
     return _read_sheet(folder / SHEET).records
 
 
+def basis(folder: Path) -> str:
+    """The question a part answers, as its sheet says it; the records are not read.
+
+    Raises:
+        EvidenceError: the sheet is missing or not in this format.
+    """
+    return _read_sheet(folder / SHEET).basis
+
+
 def read_all(folder: Path) -> tuple[Part, ...]:
     """Every part in the folders below `folder`, by name.
 

@@ -2,25 +2,39 @@
 
 Sizes come from what audits declare and the data holds. Only shares can be planned: the
 variance of a mean is not known before a model has been asked. How alike the examples of a
-cluster are is not known either, so every number is what independent ones would do: a rule
-that is hopeless here is hopeless, one that is fine may still turn out weak.
+cluster are is not known either, so every chance is what independent ones would do: a rule
+that is hopeless here is hopeless, one that is fine may still turn out weak. What can pass at
+all hangs on the clusters, for one that was not drawn may be unlike all that were.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from audits.estimand import Better, Declared, Exact, Ratio
-from registry.judging import Grouped, Required
+from registry.judging import Required
 from registry.looking import plural
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost, NoWorse
+from registry.rules import (
+    AnyRule,
+    AtLeast,
+    AtMost,
+    Detected,
+    Equivalent,
+    NoWorse,
+    RatioAtMost,
+)
 from registry.wording import number
 
 POWER = 0.8
 """Below this chance of passing a model that is as good as it should be, a rule is weak."""
 DISCORDANCE = 0.1
 """Share of paired answers assumed to differ between two models that are equally good."""
+
+COMMON = 0.1
+"""Share assumed of both models where the ratio of two shares is planned."""
+LARGEST = 10_000_000
+"""Examples that nobody will ask for."""
 
 Problem = Literal["cannot pass", "cannot fail", "weak", "noise"]
 
@@ -31,6 +45,8 @@ class Size:
 
     n: int
     clusters: int
+    groups: "Mapping[str, Mapping[str, Size]]" = field(default_factory=dict)
+    """By column and its value, where a rule must hold in each."""
 
     def __str__(self) -> str:
         if self.n == self.clusters:
@@ -45,6 +61,8 @@ class Floor:
     value: float
     origin: str
     """What was made again to see it."""
+    at: float | None = None
+    """What it measured before, from where it moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +90,27 @@ def plan(
     found: list[Outlook] = []
     for rule in policy.rules:
         if isinstance(rule, Required):
-            found += _of(rule, declared.get(rule.measure), sizes.get(rule.measure))
+            found += _rule(rule, declared.get(rule.measure), sizes.get(rule.measure))
             found += _noise(rule, (floors or {}).get(rule.measure))
     return tuple(found)
 
 
-def _of(rule: AnyRule, declared: Declared | None, size: Size | None) -> Iterator[Outlook]:
+def _rule(rule: AnyRule, declared: Declared | None, size: Size | None) -> Iterator[Outlook]:
     if declared is None or size is None or isinstance(declared.of, Exact):
         return
+    by = getattr(rule, "by", "")
+    if not by:
+        yield from _of(rule, declared, size)
+        return
+    # All groups must pass: the first problem of the smallest one that has any says enough.
+    groups = sorted(size.groups.get(by, {}).items(), key=lambda g: (g[1].clusters, g[1].n))
+    for name, part in groups:
+        if found := tuple(_of(rule, declared, part)):
+            yield replace(found[0], said=f"{by} {name}: {found[0].said}")
+            return
+
+
+def _of(rule: AnyRule, declared: Declared, size: Size) -> Iterator[Outlook]:
     assert isinstance(rule, Required)
     needs = f"the rule asks for {rule.min_n:,} in {rule.min_clusters:,} clusters"
     if size.n < rule.min_n or size.clusters < rule.min_clusters:
@@ -89,22 +120,34 @@ def _of(rule: AnyRule, declared: Declared | None, size: Size | None) -> Iterator
         return
     # Were the examples of a cluster independent: nothing can do better than this.
     if isinstance(rule, AtLeast | AtMost):
-        better: Better = "higher" if isinstance(rule, AtLeast) else "lower"
-        yield from _absolute(rule, rule.bound, better, size)
-    elif isinstance(rule, NoWorse):
+        yield from _absolute(
+            rule, rule.bound, "higher" if isinstance(rule, AtLeast) else "lower", size
+        )
+    elif isinstance(rule, Detected):
+        yield from _absolute(
+            rule, rule.bound, "lower" if declared.better == "higher" else "higher", size
+        )
+    elif isinstance(rule, NoWorse | Equivalent):
         yield from _paired(rule, rule.margin, size)
+    elif isinstance(rule, RatioAtMost):
+        yield from _ratio(rule, rule.ratio, size)
 
 
-def _absolute(rule: Grouped, bound: float, better: Better, size: Size) -> Iterator[Outlook]:
+def _absolute(rule: Required, bound: float, better: Better, size: Size) -> Iterator[Outlook]:
     from audits import power
 
     least = power.least_to_pass_absolute(bound, better, rule.spent)
-    if least is None or size.n < least:
+    if least is None or size.clusters < least:
         known = "no number would do" if least is None else f"{least:,} are needed"
-        said = f"it can never pass: {size}, and without a single error {known}"
+        whole = "clusters " if size.clusters < size.n else ""
+        error = "an exception" if isinstance(rule, Detected) else "a single error"
+        said = f"it can never pass: {size}, and without {error} {whole}{known}"
+        said = said.replace("clusters no number", "no number")
         yield Outlook(rule.id, "cannot pass", said, rule.hard)
         return
-    if not power.can_fail_absolute(size.n, bound, better, rule.spent):
+    if not isinstance(rule, Detected) and not power.can_fail_absolute(
+        size.n, bound, better, rule.spent
+    ):
         said = f"it can never fail: {size}, and the worst outcome is not surely beyond it"
         yield Outlook(rule.id, "cannot fail", said, rule.hard)
     truth = (bound + (1.0 if better == "higher" else 0.0)) / 2
@@ -119,21 +162,28 @@ def _absolute(rule: Grouped, bound: float, better: Better, size: Size) -> Iterat
         yield Outlook(rule.id, "weak", said, rule.hard)
 
 
-def _paired(rule: NoWorse, margin: float, size: Size) -> Iterator[Outlook]:
+def _paired(rule: Required, margin: float, size: Size) -> Iterator[Outlook]:
     from audits import power
 
-    least = power.least_to_pass_paired(margin, rule.spent)
-    if least is None or size.n < least:
+    lone, sides = size.n == size.clusters, 2 if isinstance(rule, Equivalent) else 1
+    if lone:
+        least = power.least_to_pass_paired(margin, rule.spent)
+    else:
+        least = power.least_to_pass_absolute(margin, "lower", rule.spent)
+    if least is None or size.clusters < least:
         known = "no number would do" if least is None else f"{least:,} are needed"
+        known = known if lone or least is None else known.replace(" are", " clusters are")
         said = f"it can never pass: {size}, and with equal answers throughout {known}"
         yield Outlook(rule.id, "cannot pass", said, rule.hard)
         return
     if not power.can_fail_paired(size.n, margin, rule.spent):
         said = f"it can never fail: {size}, and even the worst change is not surely beyond it"
         yield Outlook(rule.id, "cannot fail", said, rule.hard)
-    chance = power.power_paired(size.n, DISCORDANCE, 0.0, margin, rule.spent)
+    # Both limits must hold for equivalence, and each may miss.
+    miss = 1 - power.power_paired(size.n, DISCORDANCE, 0.0, margin, rule.spent)
+    chance, asked = max(0.0, 1 - sides * miss), 1 - (1 - POWER) / sides
     if chance < POWER:
-        enough = _enough_paired(margin, rule.spent)
+        enough = _enough_paired(margin, rule.spent, asked)
         said = (
             f"it passes {_often(chance)} at {DISCORDANCE:.0%} discordance: {size}, margin "
             f"{number(100 * margin)} points; {enough:,} needed for {POWER:.0%}; under "
@@ -142,25 +192,59 @@ def _paired(rule: NoWorse, margin: float, size: Size) -> Iterator[Outlook]:
         yield Outlook(rule.id, "weak", said, rule.hard)
 
 
-def _enough_paired(margin: float, alpha: float) -> int:
+def _enough_paired(margin: float, alpha: float, asked: float) -> int:
     """What the usual formula says, where it comes within a point of the power it promises."""
     from audits import power
 
-    usual = power.needed_paired(DISCORDANCE, margin, alpha, POWER)
-    if power.power_paired(usual, DISCORDANCE, 0.0, margin, alpha) >= POWER - 0.01:
+    usual = power.needed_paired(DISCORDANCE, margin, alpha, asked)
+    if power.power_paired(usual, DISCORDANCE, 0.0, margin, alpha) >= asked - 0.01:
         return usual
-    return power.enough_paired(DISCORDANCE, margin, alpha, POWER) or usual
+    return power.enough_paired(DISCORDANCE, margin, alpha, asked) or usual
+
+
+def _ratio(rule: Required, ratio: float, size: Size) -> Iterator[Outlook]:
+    """A ratio of two sampled shares: of each its own limit at half of alpha."""
+    if ratio <= 1:
+        said = "it passes hardly ever where both models are equal: its ratio is not above 1"
+        yield Outlook(rule.id, "weak", said, rule.hard)
+        return
+    if _ratio_of_equals(size.n, rule.spent) <= ratio:
+        return
+    enough = size.n
+    while enough < LARGEST and _ratio_of_equals(enough, rule.spent) > ratio:
+        enough = -(-enough * 5 // 4)
+    needed = f"about {enough:,} are needed" if enough < LARGEST else "no number would do"
+    said = (
+        f"it passes seldom where both models are equal: at {COMMON:.0%} in either, the limits "
+        f"of {size} leave a ratio of {number(_ratio_of_equals(size.n, rule.spent))}; {needed}"
+    )
+    yield Outlook(rule.id, "weak", said, rule.hard)
+
+
+def _ratio_of_equals(n: int, alpha: float) -> float:
+    from audits.intervals import exact_interval, normal_quantile
+
+    low, high = exact_interval(COMMON, n, normal_quantile(1 - alpha))
+    return high / low if low > 0 else float("inf")
 
 
 def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:
-    margin = getattr(rule, "margin", None)
-    if floor is None or margin is None or margin >= floor.value:
+    if floor is None:
         return
-    said = (
-        f"its margin {number(margin)} lies inside the noise floor {number(floor.value)} "
-        f"({floor.origin})"
-    )
-    yield Outlook(rule.id, "noise", said, rule.hard)
+    margin = getattr(rule, "margin", None)
+    if margin is not None and margin < floor.value:
+        said = (
+            f"its margin {number(margin)} lies inside the noise floor {number(floor.value)} "
+            f"({floor.origin})"
+        )
+        yield Outlook(rule.id, "noise", said, rule.hard)
+    bound = rule.bound if isinstance(rule, AtLeast | AtMost) else None
+    if bound is not None and floor.at is not None and abs(bound - floor.at) < floor.value:
+        said = (
+            f"its bound {number(bound)} lies within the noise floor {number(floor.value)} of "
+            f"{number(floor.at)}, which was measured ({floor.origin})"
+        )
+        yield Outlook(rule.id, "noise", said, rule.hard)
 
 
 def _often(chance: float) -> str:

@@ -4,9 +4,9 @@ A rule looks at two one-sided limits at level 1 - alpha: the pessimistic one mus
 bound to PASS, the optimistic one must miss it to FAIL, and anything between is INCONCLUSIVE.
 Requiring every rule is an intersection-union test: each at level alpha keeps the chance of
 promoting a model that misses any bound at alpha, for any number of rules (Berger 1982).
-Where examples come in clusters alpha is kept as well as a cluster-robust t keeps it: well
-with many clusters alike, badly where a few clusters in a hundred fail as a whole and none of
-them was drawn. `min_clusters` is the remedy, and its default of 10 is the least, not enough.
+Where examples come in clusters the limit of a share leaves room for clusters unlike any that
+were drawn (`audits.unseen`); that of a mean on an unknown scale is the wider of Student's t and
+the bootstrap's, and decides nothing where it is too skewed for so few.
 Saying that one of many failed is another matter: see `registry.gate`.
 """
 
@@ -30,6 +30,7 @@ from registry.judging import (
     relative,
     settle,
     sight,
+    tested,
 )
 from registry.looking import Sight
 
@@ -127,8 +128,12 @@ class NoWorse(Grouped):
         bound = -self.margin if better == "higher" else self.margin
         words = wording.change(better, self.than, self.margin)
         found = settle(rule, mine, change, bound, better, words)
+        if change.low <= 0 <= change.high:
+            return found
         worse = change.high < 0 if better == "higher" else change.low > 0
-        return replace(found, regressed=found.verdict is Verdict.PASS and worse)
+        return tested(
+            replace(found, regressed=found.verdict is Verdict.PASS and worse), mine, theirs
+        )
 
 
 class Equivalent(Required):

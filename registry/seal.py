@@ -117,6 +117,7 @@ def judgement(folder: Path, entry: Entry) -> Judgement:
         Decision.from_json(decision, f"{layout.DECISIONS}/{seal.decision[:12]}.json"),
         layout.kept(folder, layout.POLICIES, seal.policy),
         bundle.records(folder / layout.EVIDENCE, seal.evidence),
+        bundle.bases(folder / layout.EVIDENCE, seal.evidence),
         entry,
     )
 

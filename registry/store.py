@@ -92,6 +92,8 @@ class Judgement:
     """The document of the policy."""
     parts: Mapping[str, str]
     """Digest of the records of each part, by its name."""
+    bases: Mapping[str, str]
+    """The question each part answers, by its name."""
     entry: Entry
 
 
@@ -237,6 +239,10 @@ class Store(Protocol):
 
     def records(self, version: Version) -> Mapping[str, str]:
         """The digest of each part's records, by the part's name, as they stand now."""
+        ...
+
+    def bases(self, version: Version) -> Mapping[str, str]:
+        """The question each part answers, by the part's name, as they stand now."""
         ...
 
     def evidence_at(self, version: Version, digest: str) -> Evidence:

@@ -40,6 +40,8 @@ class Verification:
     name: str
     version: str
     checks: tuple[Check, ...]
+    head: str = ""
+    """The anchor of the history that was read, for whoever remembers it elsewhere."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -60,6 +62,8 @@ def verify(
     today: date,
     key: Path | None = None,
     weigh: Callable[[Path], str] | None = None,
+    policy: Policy | None = None,
+    remembered: Mapping[str, str] | None = None,
 ) -> Verification:
     """Recompute a version's history, aliases, seal, numbers, decision and signatures.
 
@@ -71,23 +75,25 @@ def verify(
         key: public key (PEM); what it did not sign then does not verify.
         weigh: digest of the weights in a folder, as the evidence's subject is made; without
             it the weights are compared with their seal only.
+        policy: what it must rest on, waivers included; without it any policy will do.
+        remembered: anchors that the caller keeps, by the place where they stand.
 
     Raises:
         SpecError: there is no such model, version or alias, or no usable key.
     """
-    history, chain = _history(store, name)
+    history, chain = _history(store, name, remembered)
     number = _number(store, name, which, chain)
     checks = history + _aliases(store, chain)
     if chain is None:
         return Verification(name, number, tuple(checks))
     try:
-        checks += _version(store, chain, number, today, key, weigh)
+        checks += _version(store, chain, number, today, key, weigh, policy)
     except (EvidenceError, StageError) as error:
         checks.append(Check("version", False, str(error)))
     checks += _signed_history(store, chain, key)
     if all(check.ok for check in history):
         store.remember(name, chain)
-    return Verification(name, number, tuple(checks))
+    return Verification(name, number, tuple(checks), chain.anchor)
 
 
 def verify_history(store: Store, name: str, *, key: Path | None = None) -> tuple[Check, ...]:
@@ -101,8 +107,10 @@ def verify_history(store: Store, name: str, *, key: Path | None = None) -> tuple
     return tuple(checks + (_signed_history(store, chain, key) if chain else []))
 
 
-def _history(store: Store, name: str) -> tuple[list[Check], Chain | None]:
-    held = store.anchors(name)
+def _history(
+    store: Store, name: str, remembered: Mapping[str, str] | None = None
+) -> tuple[list[Check], Chain | None]:
+    held = {**store.anchors(name), **(remembered or {})}
     try:
         chain = store.history(name)
     except EvidenceError as error:
@@ -148,6 +156,7 @@ def _version(
     today: date,
     key: Path | None,
     weigh: Callable[[Path], str] | None,
+    policy: Policy | None,
 ) -> list[Check]:
     name = chain.model
     now = store.snapshot(name, number)
@@ -166,6 +175,7 @@ def _version(
     if last.digest in judgements.held:
         checks += _decided(store, seal, judgements.held[last.digest], now.version)
     checks += _promotion(store, chain, now.version, judgements, today)
+    checks += _by_policy(chain, now.version, judgements, policy)
     checks += _signed(seal, now.folder, key)
     return checks
 
@@ -183,8 +193,8 @@ def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
         for what, (mine, theirs) in stated.items()
         if mine != theirs
     ]
-    if not now.version.verdict:
-        wrong.append(f"{where}: evidence was added since it was judged; judge it again")
+    if now.version.tags.get("assay.verdict") == "":  # taken away by us; by hand it is gone
+        return _each("seal", [*wrong, *_unfinished(seal, now)], "")
     wrong += [
         f"{where}: it would be loaded from {place}, which is not its run's model; register "
         "it again"
@@ -192,7 +202,33 @@ def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
     ]
     wrong += sealing.differences(seal, now)
     said = f"{len(seal.files)} files, {len(seal.tags)} tags, {len(seal.metrics)} metrics"
-    return _each("seal", wrong, f"{said} and the card are as sealed")
+    said += " and the card are as sealed (report.html and the run's own tags are not sealed)"
+    return _each("seal", wrong, said)
+
+
+def _unfinished(seal: Seal, now: Snapshot) -> list[str]:
+    """What to say of a version without a verdict: its last seal speaks of an earlier state.
+
+    Evidence was added, or a judgement was broken off and has left its files, tags and card
+    behind. What neither of these does is looked for all the same.
+    """
+    where = f"{seal.model}/{seal.version}"
+    current = layout.DECISION, layout.POLICY, layout.SEAL, layout.CARD, f"{layout.EVIDENCE}/"
+    rewritten = (
+        *(f"the file {name}" for name in current),
+        "the tag ",
+        "the card ",
+        "the metric ",
+    )
+    return [
+        f"{where}: it is to be judged again (`assay promote {where}`): evidence was added "
+        "since, or a judgement was broken off",
+        *(
+            said
+            for said in sealing.differences(seal, now)
+            if not said.removeprefix(f"{where}: ").startswith(rewritten)
+        ),
+    ]
 
 
 def _weights(seal: Seal, now: Snapshot, weigh: Callable[[Path], str] | None) -> list[Check]:
@@ -257,15 +293,19 @@ def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> l
 
 
 def _unlike(old: Decision, new: Decision) -> str:
-    """How two decisions differ; numbers may in their last digits, for machines do."""
+    """How two decisions differ.
+
+    Numbers may in their last digits, for machines do. Prose is not compared: it follows from
+    the rest, its words may be others by now, and what was written then is sealed.
+    """
     if old.verdict is not new.verdict:
         return f"the verdict is {new.verdict}, not {old.verdict}"
     was, now = old.as_json(), new.as_json()
     for key in was:
-        if key != "findings" and was[key] != now.get(key):
+        if key not in ("findings", "sentence") and was[key] != now.get(key):
             return f"its {key} is {_short(now.get(key))}, not {_short(was[key])}"
     for one, other in zip(old.findings, new.findings, strict=False):
-        for field in one.__slots__:
+        for field in (name for name in one.__slots__ if name != "because"):
             mine, theirs = getattr(one, field), getattr(other, field)
             if mine != theirs and not _near(mine, theirs):
                 return f"{one.rule} has {field} {_short(theirs)}, not {_short(mine)}"
@@ -292,6 +332,29 @@ def _promotion(
     last = list(judgements.held.values())[-1].decision
     note = f"; judged since: {last.sentence}" if last is not by.decision else ""
     return _each("promotion", wrong, f"by {promoted.by}: {by.decision.sentence}{note}")
+
+
+def _by_policy(
+    chain: Chain, version: Version, judgements: _Judgements, policy: Policy | None
+) -> list[Check]:
+    """Whether a version rests on the policy that was asked for, waivers and all."""
+    where, promoted = (
+        f"{version.name}/{version.number}",
+        chain.last(version.number, "promotion"),
+    )
+    if policy is None:
+        return []
+    by = _resting_on(promoted, judgements) if promoted else None
+    by = by or next(reversed(list(judgements.held.values())), None)
+    if by is None:
+        return [Check("policy", False, f"{where}: no judgement of it verifies")]
+    found = by.decision.policy_digest
+    wrong = (
+        f"{where}: it rests on policy {by.decision.policy} ({found[:12]}) and not on "
+        f"{policy.name} ({policy.identity[:12]}); judge it by that one"
+    )
+    said = f"it rests on {policy.name} ({found[:12]}), as asked"
+    return _each("policy", [wrong] if found != policy.identity else [], said)
 
 
 def _against_another(

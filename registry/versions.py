@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,6 +34,8 @@ from registry.store import (
     permit,
 )
 
+NOTE = 1000
+"""Characters of a tag's note that the history keeps."""
 DESCRIPTION = 5000
 """Characters a server's database keeps of a description; SQLite keeps all."""
 
@@ -195,10 +198,14 @@ class VersionStore:
         """Store a decision with its version: files, verdict, card, seal, history.
 
         The verdict is taken away first and given last: without one it counts as not judged.
+        What is on record already is not recorded again: of two runs that judge the same
+        evidence at once, the second finds the decision of the first.
         """
         belongs(version, decision)
         with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
             now = self.version(version.name, version.number)
+            if decision.same_as(self.decision(now)):
+                return now
             if now.verdict:
                 self._backend.describe(now, tags={"assay.verdict": ""})
             marks = {
@@ -220,6 +227,7 @@ class VersionStore:
             self._backend.log(now.run, tags=marks)
             rest = {k: v for k, v in marks.items() if k != "assay.verdict"}
             self._backend.describe(now, tags=rest, description=text)
+            self._enter_approvals(now, decision)
             self._guard.append(
                 now.name,
                 lambda chain: self._guard.entry(
@@ -231,6 +239,24 @@ class VersionStore:
             self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
 
+    def _enter_approvals(self, now: Version, decision: Decision) -> None:
+        """Put on record, once, who approved by a tag in the registry's own pages."""
+        if all(f.measure for f in decision.findings):  # no rule asked for people
+            return
+        for said in decision.approvals:
+            if said.covers(now.weights):
+                self._guard.append(now.name, partial(self._heard, now, said))
+
+    def _heard(self, now: Version, said: Approval, chain: Chain) -> Entry | None:
+        known = any(
+            (e.kind, e.version, e.by) == ("approval", now.number, said.by)
+            for e in chain.entries
+        )
+        if known:
+            return None
+        note = f"by a tag: {said.note}" if said.note else "by a tag"
+        return self._guard.entry(chain, "approval", now, by=said.by, note=note[:NOTE])
+
     def judgements(self, version: Version) -> tuple[Judgement, ...]:
         """Every decision on a version, oldest first."""
         chain = self.history(version.name)
@@ -239,10 +265,14 @@ class VersionStore:
         ]
         if not judged:
             return ()
-        folder = self.attachment(version, layout.EVIDENCE).parent
+        folder = self._shelves(version)
+        return tuple(sealing.judgement(folder, entry) for entry in judged)
+
+    def _shelves(self, version: Version) -> Path:
+        """Where everything lies that a judgement consists of."""
         for shelf in (layout.SEALS, layout.DECISIONS, layout.POLICIES):
             self.attachment(version, shelf)
-        return tuple(sealing.judgement(folder, entry) for entry in judged)
+        return self.attachment(version, layout.EVIDENCE).parent
 
     def case_then(self, version: Version, judged: Judgement) -> Case:
         """What a judgement of a version was about, from the evidence as it stood then."""
@@ -273,6 +303,10 @@ class VersionStore:
         """The digest of each part's records, by the part's name, as they stand now."""
         return bundle.records(self.attachment(version, layout.EVIDENCE), version.evidence)
 
+    def bases(self, version: Version) -> Mapping[str, str]:
+        """The question each part answers, by the part's name, as they stand now."""
+        return bundle.bases(self.attachment(version, layout.EVIDENCE), version.evidence)
+
     def evidence_at(self, version: Version, digest: str) -> Evidence:
         """What was known of a version when its evidence had this digest."""
         return bundle.read(self.attachment(version, layout.EVIDENCE), digest)
@@ -295,7 +329,7 @@ class VersionStore:
             champion = self.version(name, chain.champion) if chain.champion else None
             permit(now, decision, champion, expected_champion)
             judged = chain.last(number, "decision")
-            if judged is None or not decision.same_as(self.decision(now)):
+            if judged is None or not self._on_record(now, decision, judged):
                 raise GateRefused(
                     f"{name}/{number}: this decision is not the one on record; judge the "
                     "version again and promote it by what is recorded then"
@@ -306,6 +340,16 @@ class VersionStore:
 
         self._guard.follow(name, self._guard.append(name, write))
         return self.version(name, number)
+
+    def _on_record(self, now: Version, decision: Decision, judged: Entry) -> bool:
+        """Whether the history's last judgement of a version is this decision, on what it has.
+
+        The history is asked and not the version's tags: another process that records the
+        same decision at this moment has taken its verdict away and not yet given it back.
+        """
+        if judged.evidence != now.evidence:
+            return False
+        return decision.same_as(sealing.judgement(self._shelves(now), judged).decision)
 
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again."""

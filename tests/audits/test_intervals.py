@@ -104,3 +104,11 @@ def test_holm_by_hand():
     # sorted .01, .02, .04: times 3, 2, 1 = .03, .04, .04, in the order given
     assert holm([0.04, 0.01, 0.02]) == pytest.approx((0.04, 0.03, 0.04))
     assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(p_values):
+    from statsmodels.stats.multitest import multipletests
+
+    expected = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(expected, abs=1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from audits import bca, resample
+from audits import resample, significance, unseen
 from audits.errors import MeasureError
 from audits.estimand import Auroc, Declared, Ratio, Spread
 from audits.evidence import records_frame
@@ -36,7 +36,8 @@ def table(x, cluster=None, **columns):
     )
 
 
-def clustered(seed, clusters=40, rows=220):
+def clustered(seed, clusters=240, rows=900):
+    # with fewer than 200 clusters the bootstrap may widen what least squares says
     rng = np.random.default_rng(seed)
     cluster = np.sort(np.r_[np.arange(clusters), rng.integers(0, clusters, rows - clusters)])
     shift = rng.normal(size=clusters)[cluster]
@@ -150,7 +151,7 @@ def test_equivalence_by_limits_is_that_of_two_one_sided_tests(margin):
     from statsmodels.stats.weightstats import ttost_paired
 
     for seed in range(8):
-        _, x, y = clustered(seed, clusters=90, rows=90)
+        _, x, y = clustered(seed, clusters=210, rows=210)
         y = x + 0.3 * y
         found = difference(MEAN, table(x), table(y), level=LEVEL)
         inside = -margin <= found.low and found.high <= margin
@@ -185,8 +186,11 @@ def test_the_cluster_bootstrap_is_that_of_scipy():
     assert found.se == pytest.approx(direct.standard_error, rel=1e-9)
 
 
-def test_the_bootstrap_of_a_ratio_is_that_of_scipy_alone_and_paired():
-    cluster, x, y = clustered(4)
+def test_the_bootstrap_of_a_mean_is_that_of_scipy_alone_and_paired():
+    """Skewed and few: the end in the long tail is BCa's, the other one Student's."""
+    cluster, x, y = clustered(4, clusters=40, rows=220)
+    x = np.exp(x)
+    y = x - np.exp(y)
     sums_of = [np.bincount(cluster, weights=v) for v in (x, y, np.ones(len(x)))]
 
     def one(drawn):
@@ -197,50 +201,81 @@ def test_the_bootstrap_of_a_ratio_is_that_of_scipy_alone_and_paired():
 
     names = [f"{at:02d}" for at in cluster]
     new, old = table(x, cluster=names), table(y, cluster=names)
-    for statistic, found in (
-        (one, bca.estimate(MEAN, new, level=LEVEL)),
-        (two, bca.difference(MEAN, new, old, level=LEVEL)),
+    for statistic, values, found in (
+        (one, x, estimate(MEAN, new, level=LEVEL)),
+        (two, x - y, difference(MEAN, new, old, level=LEVEL)),
     ):
         direct = stats.bootstrap(
             (np.arange(40),), statistic, vectorized=False, method="BCa",
             n_resamples=resample.RESAMPLES, confidence_level=LEVEL,
             rng=np.random.default_rng(resample.SEED),
-        )  # fmt: skip
-        assert (found.low, found.high) == pytest.approx(direct.confidence_interval, abs=1e-12)
+        ).confidence_interval  # fmt: skip
+        half = found.se * stats.t.ppf((1 + LEVEL) / 2, 39)
+        least, most = values.mean() - half, values.mean() + half
+        assert direct.high > most
+        assert direct.low > least
+        assert (found.low, found.high) == pytest.approx((least, direct.high), rel=1e-12)
+        assert found.method.endswith("cluster t or BCa")
+        influence = np.bincount(cluster, weights=values - values.mean())
+        assert found.skew == pytest.approx(stats.skew(influence), rel=1e-12)
 
 
-def test_the_closed_form_and_the_bootstrap_tell_the_same():
-    cluster, x, y = clustered(5, clusters=120, rows=600)
-    new, old = table(x, cluster), table(y, cluster)
-    for closed, drawn in (
-        (estimate(MEAN, new, level=LEVEL), bca.estimate(MEAN, new, level=LEVEL)),
-        (difference(MEAN, new, old, level=LEVEL), bca.difference(MEAN, new, old, level=LEVEL)),
-    ):
-        width = closed.high - closed.low
-        assert (drawn.low, drawn.high) == pytest.approx(
-            (closed.low, closed.high), abs=0.15 * width
-        )
-        assert drawn.value == closed.value
-
-
-def test_where_nothing_varies_the_closed_form_answers():
-    same = table([0.0] * 40, [at // 4 for at in range(40)])
-    assert bca.estimate(RATE, same, level=LEVEL) == estimate(RATE, same, level=LEVEL)
-    found = bca.difference(RATE, same, same, level=LEVEL)
-    assert found == difference(RATE, same, same, level=LEVEL)
+def test_where_nothing_varies_no_bootstrap_is_asked():
+    same = table([2.0] * 40, [at // 4 for at in range(40)])
+    assert estimate(MEAN, same, level=LEVEL).method == "cluster t, no variation"
+    found = difference(MEAN, same, same, level=LEVEL)
     assert found.low < 0 < found.high
-    with pytest.raises(MeasureError, match="one cluster"):
-        bca.difference(RATE, table([0.0, 1.0], [0, 0]), table([1.0, 1.0], [0, 0]), level=LEVEL)
-    with pytest.raises(MeasureError, match="spread has its own"):
-        bca.estimate(declare(Spread(value="x")), same, level=LEVEL)
+    assert found.skew == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "clusters"), [(0, 10), (3, 50), (7, 300), (29, 30), (12, 12)]
+)
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 1e-3])
+def test_whole_clusters_have_the_limits_of_clopper_and_pearson(wrong, clusters, alpha):
+    failing = np.r_[np.ones(wrong), np.zeros(clusters - wrong)]
+    sizes = np.full(clusters, 4.0)
+    found = unseen.interval(4 * failing, sizes, (0.0, 4.0), (4.0, 4.0), 1 - 2 * alpha)
+    low = stats.beta.ppf(alpha, wrong, clusters - wrong + 1) if wrong else 0.0
+    high = stats.beta.ppf(1 - alpha, wrong + 1, clusters - wrong) if wrong < clusters else 1.0
+    assert found == pytest.approx((low, high), abs=2e-6)
+
+
+def test_the_limit_between_is_the_quantile_of_random_weights():
+    """Learned-Miller and Thomas (2019), by simulation; clusters of unequal sizes."""
+    rng = np.random.default_rng(12)
+    den = rng.integers(1, 8, 40).astype(float)
+    num = den * rng.beta(1, 6, 40)
+    drawn = rng.standard_exponential((60_000, 41))
+    top, bottom = np.append(num, 7.0), np.append(den, 7.0)
+    shares = (drawn @ top) / (drawn @ bottom)
+    for alpha in (0.2, 0.05, 0.01):
+        found = unseen.Clusters(num, den, 7.0, 7.0).upper(alpha)
+        error = math.sqrt(alpha * (1 - alpha) / len(shares))
+        assert (shares > found).mean() == pytest.approx(alpha, abs=4 * error)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.01])
+def test_very_many_different_clusters_are_expanded_to_the_same(alpha, monkeypatch):
+    rng = np.random.default_rng(13)
+    num, ones = rng.beta(0.3, 6, 900), np.ones(900)
+    held = unseen.Clusters(num, ones, 1.0, 1.0)
+    exact = held.upper(alpha)
+    monkeypatch.setattr(unseen, "DISTINCT", 100)
+    share = num.mean()
+    assert held.upper(alpha) - share == pytest.approx(exact - share, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("b", "c"), [(12, 3), (40, 20), (0, 0), (5, 0), (0, 1), (53, 16), (7, 7)]
 )
 def test_mcnemar_is_the_binomial_test(b, c):
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
     expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
     assert mcnemar(b, c) == pytest.approx(expected, rel=1e-10)
+    theirs = exact([[0, b], [c, 0]], exact=True).pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(min(1.0, theirs), rel=1e-10)
     golden = {(12, 3): 0.03515625, (40, 20): 0.01348929373119186}.get((b, c))
     assert golden is None or mcnemar(b, c) == pytest.approx(golden, rel=1e-12)
 
@@ -267,12 +302,16 @@ def test_swapping_single_pairs_is_mcnemar(b, c):
     assert sign_flip(new, ones, old, ones) == pytest.approx(mcnemar(b, c), abs=1e-12)
 
 
-def test_swapping_many_clusters_agrees_with_the_t_test():
+@pytest.mark.parametrize(
+    ("most", "test"), [(5_000, "sign flip by cluster"), (50, "clustered t")]
+)
+def test_swapping_many_clusters_agrees_with_the_t_test(most, test, monkeypatch):
+    monkeypatch.setattr(significance, "MANY", most)
     cluster, x, y = clustered(7, clusters=60, rows=60)
     y = y - 0.25
     p, method = change(MEAN, table(x, cluster), table(y, cluster))
-    assert method == "sign flip by cluster"
-    assert p == pytest.approx(stats.ttest_rel(x, y).pvalue, abs=0.02)
+    assert method == test
+    assert p == pytest.approx(stats.ttest_rel(x, y).pvalue, abs=0.03)
 
 
 def test_what_changed_is_named_with_its_method():

@@ -85,8 +85,8 @@ def test_a_good_rate_passes_as_often_as_planned():
 
 CLUSTERS, SIZE = 60, 5
 MEASURES = {
-    "tango, effective n": RATE,
-    "paired cluster t": declare(Ratio(value="x", over="asked")),
+    "paired gaffke": RATE,
+    "asked of some": declare(Ratio(value="x", over="asked")),
     "weighted": declare(Ratio(value="x", over="asked", weight="w")),
 }
 
@@ -128,3 +128,46 @@ def test_the_score_limits_stay_near_their_level_everywhere():
     ]
     assert np.mean(alone) == pytest.approx(ALPHA, abs=0.01)
     assert max(alone) < 0.075
+
+
+KINDS = {
+    # how often a cluster fails as a whole, and how often its rows do otherwise
+    "rarely whole": lambda rng, clusters: np.where(rng.random(clusters) < 0.02, 1.0, 0.01),
+    "seldom half": lambda rng, clusters: np.where(rng.random(clusters) < 0.05, 0.5, 0.01),
+    "very unlike": lambda rng, clusters: rng.beta(0.1, 0.9, clusters),
+    "somewhat unlike": lambda rng, clusters: rng.beta(2.0, 18.0, clusters),
+}
+TRUTH = {
+    "rarely whole": 0.02 + 0.98 * 0.01, "seldom half": 0.05 * 0.5 + 0.95 * 0.01,
+    "very unlike": 0.1, "somewhat unlike": 0.1,
+}  # fmt: skip
+FEWER = 80
+MOST = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / FEWER)
+
+
+@pytest.mark.parametrize("clusters", [10, 30, 60])
+@pytest.mark.parametrize("kind", KINDS)
+def test_clusters_that_rarely_fail_as_a_whole_do_not_slip_through(kind, clusters):
+    """Of the spread that was seen alone up to 56 in 100 passed here."""
+    rng, size = np.random.default_rng(6), 6
+    blank = frame_of(clusters * size, size)
+    alone = together = 0
+    for _ in range(FEWER):
+        rate = np.repeat(KINDS[kind](rng, clusters), size)
+        wrong = (rng.random(clusters * size) < rate).astype(float)
+        found = estimate(RATE, blank.assign(x=wrong), level=LEVEL)
+        alone += found.high <= TRUTH[kind]
+        found = difference(RATE, blank.assign(x=wrong), blank.assign(x=0.0), level=LEVEL)
+        together += found.high <= TRUTH[kind]
+    assert max(alone, together) / FEWER <= MOST
+
+
+@pytest.mark.parametrize(("clusters", "size", "bound"), [(150, 2, 0.05), (300, 3, 0.03)])
+def test_and_good_models_in_clusters_still_pass(clusters, size, bound):
+    rng = np.random.default_rng(7)
+    blank = frame_of(clusters * size, size)
+    passed = 0
+    for _ in range(FEWER):
+        wrong = (rng.random(clusters * size) < bound / 10).astype(float)
+        passed += estimate(RATE, blank.assign(x=wrong), level=LEVEL).high <= bound
+    assert passed / FEWER >= 0.8

@@ -1,5 +1,6 @@
 """What may be done with a champion, by whom, and what shows when it was done otherwise."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -92,7 +93,9 @@ def test_approving_one_version_approves_no_other(governed, here, again, policy, 
     assert ask_json("verify", NAME)["verified"]
 
 
-def test_a_tag_set_in_the_ui_approves_what_its_digest_says(governed, here, again, policy):
+def test_a_tag_set_in_the_ui_approves_what_its_digest_says(
+    governed, here, again, policy, ask_json
+):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{again.home / 'mlflow.db'}")
@@ -104,6 +107,38 @@ def test_a_tag_set_in_the_ui_approves_what_its_digest_says(governed, here, again
     assert here("promote", f"{NAME}/{number}", "--policy", file)[0] == 1
     client.set_model_version_tag(NAME, number, "assay.approval.bob", f"{weights[:12]} fine")
     assert here("promote", f"{NAME}/{number}", "--policy", file)[0] == 0
+    said = [e for e in ask_json("history", NAME)["entries"] if e["by"] == "bob"]
+    assert [(e["kind"], e["version"], e["note"]) for e in said] == [
+        ("approval", number, "by a tag: fine")
+    ]
+
+
+def test_whoever_deploys_brings_the_head_and_the_policy(
+    governed, here, again, policy, ask_json, tmp_path
+):
+    head = tmp_path / "kept" / "head.json"
+    code, out, _ = here("verify", NAME, "--head", head)
+    assert code == 0, out
+    first = head.read_text("utf-8")
+    assert json.loads(first)["head"] == ask_json("verify", NAME)["head"]
+    assert here("approve", f"{NAME}/{governed['base']}", "--by", "cyd")[0] == 0
+    assert here("verify", NAME, "--head", head)[0] == 0
+    later = head.read_text("utf-8")
+    assert later != first  # brought up
+    seq, _, digest = json.loads(later)["head"].partition(" ")
+    head.write_text(later.replace(f"{seq} {digest}", f"{int(seq) + 1} {digest}"), "utf-8")
+    code, out, _ = here("verify", NAME, "--head", head)  # as if the registry was set back
+    assert code == 4
+    assert "head.json remembers entry" in out
+    assert f"{int(seq) + 1} {digest}" in head.read_text("utf-8")  # and stays as it was
+    for text in ("", "[]", later.replace(NAME, "other")):
+        head.write_text(text, "utf-8")
+        code, _, err = here("verify", NAME, "--head", head)
+        assert code == 2
+        assert "--head" in err
+    code, out, _ = here("verify", NAME, "--policy", policy(FLOOR | {"bound": 30}))
+    assert code == 4
+    assert "BAD policy" in out
 
 
 @pytest.mark.parametrize(("days", "code"), [(-1, 1), (30, 0)])
@@ -169,6 +204,7 @@ def test_a_backtest_says_what_another_policy_would_have_decided(
         (["approve", f"{NAME}/99", "--by", "ann"], 2, "no such version"),
         (["policy", "backtest", "gone.yaml", NAME], 2, "gone.yaml"),
         (["verify", NAME, "--key", "gone.pem"], 2, "gone.pem"),
+        (["verify", NAME, "--policy", "gone.yaml"], 2, "gone.yaml"),
     ],
 )
 def test_a_mistake_is_one_sentence(governed, here, arguments, code, words):

@@ -1,8 +1,9 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from audits.errors import EvidenceError
@@ -221,7 +222,6 @@ def test_a_decision_survives_json(policy, case):
     [
         lambda d: d | {"verdict": "pass"} if d["verdict"] != "pass" else d | {"verdict": "x"},
         lambda d: d | {"format": 9},
-        lambda d: d | {"sentence": "all is well"},
         lambda d: d | {"extra": 1},
         lambda d: {k: v for k, v in d.items() if k != "subject"},
         lambda d: [d],
@@ -260,3 +260,43 @@ def test_a_decision_is_bound_to_all_three_models():
     decision = decide(policy, case)
     assert (decision.subject, decision.parent, decision.champion) == ("n", "o", "b")
     assert replace(decision, subject="x") != decision
+
+
+@st.composite
+def barely_refused(draw):
+    """A rule that just fails to pass, its case, and clusters that may be lost of it."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    n, rng = 100 * size, np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    failing = np.repeat(rng.random(100) < draw(st.sampled_from([0.0, 0.03, 0.3])), size)
+    new = (~failing & (rng.random(n) > draw(st.sampled_from([0.0, 0.02])))).astype(int).tolist()
+    old = np.where(rng.random(n) < 0.5, 1, new).tolist()
+    kind = draw(st.sampled_from(["at_least", "at_most", "parent", "champion"]))
+    bad = sorted({at // size for at in range(n) if not new[at]}) or [0]
+    lost = draw(st.sets(st.integers(0, 99) | st.sampled_from(bad), min_size=1, max_size=2))
+    gone = {f"e{at}" for at in range(n) if at // size in lost}
+
+    def rule(by):
+        if kind == "at_least":
+            return AtLeast(measure="facts/recall", bound=by, min_n=1)
+        if kind == "at_most":
+            return AtMost(measure="facts/wrong", bound=by, min_n=1)
+        return NoWorse(measure="facts/recall", than=kind, margin=max(0.0, by), min_n=1)
+
+    def case(gone=()):
+        mine = without_rows(facts(new, per_cluster=size), set(gone))
+        other = evidence("old", facts(old, per_cluster=size))
+        return Case(evidence("new", mine), other, other)
+
+    limit = rule(0.5).check(case()).limit
+    assume(limit is not None)
+    sharp = {"at_least": limit + 1e-9, "at_most": limit - 1e-9}.get(kind, -limit - 1e-9)
+    assume(0 <= sharp <= 1)
+    return rule(sharp), case(), case(gone)
+
+
+@settings(max_examples=40, deadline=None)
+@given(barely_refused())
+def test_losing_whole_clusters_never_helps_a_rule_that_was_barely_missed(found):
+    rule, whole, less = found
+    assert rule.check(whole).verdict is not Verdict.PASS
+    assert rule.check(less).verdict is not Verdict.PASS

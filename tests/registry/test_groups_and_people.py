@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+from scipy.stats import binomtest
 
 from audits.evidence import Part, records_frame
 from registry.finding import Approval, Case, Verdict
@@ -265,3 +266,46 @@ def test_a_decision_is_the_same_on_another_day_unless_it_says_something_else():
     assert not first.same_as(lapsed)
     assert not first.same_as(None)
     assert Decision.from_json(first.as_json()) == first
+
+
+def test_what_got_worse_is_named_with_the_test_that_says_so():
+    rule = NoWorse(measure="facts/recall", than="champion", margin=0.1)
+    old = evidence("old", facts(rights(500, 10)))
+    decision = decide(
+        Policy(name="p", rules=(AtLeast(measure="facts/recall", bound=0.5), rule)),
+        Case(evidence("new", facts(rights(500, 40))), None, old),
+    )
+    found = decision.findings[1]
+    assert found.regressed
+    assert "exact McNemar: p " in found.because
+    both = rights(500, 40), rights(500, 10)
+    b = sum(o > n for n, o in zip(*both, strict=True))
+    c = sum(n > o for n, o in zip(*both, strict=True))
+    assert found.p == pytest.approx(binomtest(b, b + c).pvalue)
+
+
+def test_of_many_comparisons_one_is_not_called_worse_by_chance():
+    """Nine lost and one won: 2 (1 + 10) / 1024 = .0215 by itself, ten times that among ten."""
+    new, old = [1] * 400, [1] * 400
+    new[:9], old[20] = [0] * 9, 0
+    rules = [AtLeast(measure="part0/recall", bound=0.5)]
+    rules += [
+        NoWorse(measure=f"part{i}/recall", than="champion", margin=0.1) for i in range(10)
+    ]
+
+    def known(who, first):
+        return evidence(
+            who,
+            facts(first, name="part0"),
+            *(facts(old, name=f"part{i}") for i in range(1, 10)),
+        )
+
+    case = Case(known("new", new), None, known("old", old))
+    among, *rest = decide(Policy(name="p", rules=tuple(rules)), case).findings[1:]
+    assert among.verdict is PASS
+    assert among.p == pytest.approx(0.021484375)
+    assert not among.regressed
+    assert among.because.endswith("not sure among 10 comparisons (Holm)")
+    assert all(f.p is None for f in rest)
+    alone = decide(Policy(name="p", rules=tuple(rules[:2])), case).findings[1]
+    assert alone.regressed

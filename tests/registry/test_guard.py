@@ -3,8 +3,10 @@
 import pytest
 
 from audits.errors import EvidenceError, GateRefused, SpecError
+from registry.policy import Policy
+from registry.rules import Approved, AtLeast
 from registry.store import model_name
-from registry.testing import evidence, facts, rights
+from registry.testing import disk, evidence, facts, rights
 
 GOOD = rights(500, 5)
 WEIGHTS = ["a" * 64, "b" * 64, "c" * 64]
@@ -309,3 +311,57 @@ def test_an_entry_too_long_for_a_database_is_refused(store, versions):
 def test_no_model_is_called_like_a_history(store):
     with pytest.raises(SpecError, match=r"names that end in \.history hold histories"):
         model_name("toy.history")
+
+
+def test_what_another_process_records_at_this_moment_is_still_on_record(
+    store, versions, judge, policy
+):
+    """Two runs judge the same evidence; one has taken the verdict away to write it again."""
+    decision = judge(store, versions[0])
+    store._backend.describe(store.version("toy", "1"), tags={"assay.verdict": ""})
+    assert store.promote(versions[0], decision, expected_champion=None).number == "1"
+    assert store.record(versions[0], decision, policy.model_dump(mode="json")).verdict == "pass"
+
+
+def test_of_two_that_record_the_same_the_second_finds_it_done(store, versions, look, policy):
+    document = policy.model_dump(mode="json")
+    first, second = (look(store, versions[0]) for _ in range(2))
+    store.record(versions[0], first, document)
+    again = store.record(versions[0], second, document)
+    assert again.verdict == "pass"
+    assert told(store) == [("decision", "1", "")]
+    assert store.promote(versions[0], second, expected_champion=None).number == "1"
+
+
+def test_a_decision_on_evidence_that_has_grown_since_promotes_nothing(
+    store, versions, judge, publication
+):
+    decision = judge(store, versions[0])
+    more = evidence(WEIGHTS[0], disk(3))
+    store.publish(publication(more), parent=store.begin("tests", "two"))
+    with pytest.raises(GateRefused, match="not the one on record"):
+        store.promote(versions[0], decision, expected_champion=None)
+
+
+def test_who_approved_by_a_tag_stands_in_the_history_once(store, versions, look):
+    asked = Policy(name="asked", rules=(AtLeast(measure="facts/recall", bound=0.8), Approved()))
+    document = asked.model_dump(mode="json")
+    tags = {
+        "assay.approval.bob": f"{WEIGHTS[0][:12]} fine",
+        "assay.approval.eve": WEIGHTS[1],  # of another version
+    }
+    store._backend.describe(versions[0], tags=tags)
+    store.approve(versions[0], by="ann")
+    said = store.approvals(versions[0])
+    decision = look(store, versions[0], policy=asked, approvals=said)
+    store.record(versions[0], decision, document)
+    store.promote(versions[0], decision, expected_champion=None)
+    entries = store.history("toy").entries
+    assert [(e.kind, e.by, e.note) for e in entries] == [
+        ("approval", "ann", ""), ("approval", "bob", "by a tag: fine"),
+        ("decision", "gate", ""), ("promotion", "gate", ""),
+    ]  # fmt: skip
+    more = asked.model_copy(update={"name": "more"})
+    again = look(store, versions[0], policy=more, approvals=said)
+    store.record(versions[0], again, more.model_dump(mode="json"))
+    assert [e.kind for e in store.history("toy").entries].count("approval") == 2

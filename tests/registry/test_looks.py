@@ -2,7 +2,8 @@
 
 from registry.finding import Case
 from registry.gate import decide
-from registry.looks import looks
+from registry.looks import Look
+from registry.looks import looks as count
 from registry.policy import Policy
 from registry.rules import AtLeast, Present
 from registry.testing import disk, evidence, facts, rights
@@ -11,9 +12,19 @@ RULE = AtLeast(measure="facts/recall", bound=0.9)
 POLICY = Policy(name="p", rules=(RULE, Present(measure="profile/size_bytes")))
 
 
-def judged(wrong, digest):
-    known = evidence("w", facts(rights(200, wrong)), disk(1))
-    return decide(POLICY, Case(known)), {"facts": digest, "profile": "same"}
+def judged(wrong, digest, name="facts", basis="asked"):
+    rule = RULE.model_copy(update={"measure": f"{name}/recall"})
+    policy = POLICY.model_copy(update={"rules": (rule, *POLICY.rules[1:])})
+    known = evidence("w", facts(rights(200, wrong), name=name), disk(1))
+    return Look(
+        decide(policy, Case(known)),
+        {name: digest, "profile": "same"},
+        {name: basis, "profile": "disk"},
+    )
+
+
+def looks(rules, before, parts, bases=None):
+    return count(rules, before, Look(None, parts, bases or {}))
 
 
 OPEN, BAD, GOOD = 15, 100, 5
@@ -57,3 +68,10 @@ def test_a_measure_that_was_not_judged_before_or_is_not_there_now_has_no_looks()
         )
         == {}
     )
+
+
+def test_a_part_under_another_name_is_the_same_question_where_its_basis_is():
+    before = [judged(OPEN, "a", name="old"), judged(OPEN, "b", name="older", basis="else")]
+    assert looks(POLICY.rules, before, {"facts": "c"}, {"facts": "asked"}) == {RULE.id: 2}
+    assert looks(POLICY.rules, before, {"facts": "a"}, {"facts": "asked"}) == {}
+    assert looks(POLICY.rules, before, {"facts": "c"}, {"facts": "new"}) == {}

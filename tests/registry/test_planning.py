@@ -3,9 +3,19 @@
 import pytest
 
 from audits.estimand import Declared, Ratio
+from audits.power import power_paired
 from registry.planning import Floor, Size, plan
 from registry.policy import Policy
-from registry.rules import Approved, AtLeast, AtMost, NoWorse, Present
+from registry.rules import (
+    Approved,
+    AtLeast,
+    AtMost,
+    Detected,
+    Equivalent,
+    NoWorse,
+    Present,
+    RatioAtMost,
+)
 from registry.testing import RECALL, SIZE, WRONG
 
 MEAN = Declared(
@@ -42,9 +52,13 @@ def test_too_few_items_can_never_pass():
     assert one.problem == "cannot pass"
     assert "133 are needed" in one.said
     assert one.hopeless
-    (clustered,) = outlook(PARENT, n=1320, clusters=132)
+    # ln(.05) / ln(.98) = 148.3: an unseen cluster may be unlike all that were drawn
+    (clustered,) = outlook(PARENT, n=1320, clusters=148)
+    assert clustered.problem == "cannot pass"
+    assert clustered.said.endswith("with equal answers throughout 149 clusters are needed")
+    (clustered,) = outlook(PARENT, n=1320, clusters=149)
     assert clustered.problem == "weak"
-    assert "1,320 items in 132 clusters" in clustered.said
+    assert "1,320 items in 149 clusters" in clustered.said
 
 
 def test_enough_items_leave_nothing_to_say():
@@ -91,6 +105,55 @@ def test_a_margin_inside_the_noise_is_named_with_its_origin():
 )
 def test_what_cannot_be_planned_is_left_alone(rule):
     assert outlook(rule) == ()
+
+
+def test_equivalence_asks_for_both_sides():
+    same = Equivalent(measure="facts/recall", than="parent", margin=0.02)
+    (one,) = outlook(same, n=1600)  # enough for one side
+    assert one.problem == "weak"
+    enough = int(one.said.split("; ")[1].split()[0].replace(",", ""))
+    miss = 1 - power_paired(enough, 0.1, 0.0, 0.02, 0.05)
+    assert 1 - 2 * miss >= 0.79
+    assert outlook(same, n=enough + 100) == ()
+    assert outlook(same, n=100)[0].problem == "cannot pass"
+
+
+def test_a_control_too_small_to_show_its_defect_is_named():
+    planted = Detected(measure="facts/recall", bound=0.05)
+    (one,) = outlook(planted, n=40)
+    assert one.problem == "cannot pass"
+    assert one.said == "it can never pass: 40 items, and without an exception 59 are needed"
+    assert outlook(planted, n=500) == ()
+
+
+@pytest.mark.parametrize(("ratio", "n", "problem"), [
+    (1.5, 100, "weak"), (1.5, 3000, None), (1.0, 3000, "weak")
+])  # fmt: skip
+def test_a_ratio_of_shares_is_planned_for_equal_models(ratio, n, problem):
+    rule = RatioAtMost(measure="facts/wrong", than="parent", ratio=ratio)
+    assert [one.problem for one in outlook(rule, n=n)] == ([problem] if problem else [])
+
+
+def test_a_rule_for_every_group_is_planned_for_the_smallest_that_will_not_do():
+    rule = AtLeast(measure="facts/recall", bound=0.9, by="group")
+    sizes = {"a": Size(500, 500), "b": Size(28, 28), "c": Size(31, 31)}
+    policy = Policy(name="p", rules=(rule,))
+    size = Size(559, 559, {"group": sizes})
+    (one,) = plan(policy, DECLARED, {"facts/recall": size})
+    assert one.problem == "cannot pass"
+    assert one.said.startswith("group b: it can never pass: 28 items")
+    size = Size(1000, 1000, {"group": {"a": Size(500, 500), "d": Size(500, 500)}})
+    assert plan(policy, DECLARED, {"facts/recall": size}) == ()
+
+
+def test_a_bound_within_the_noise_of_what_was_measured_is_named():
+    floors = {"facts/recall": Floor(0.03, "toy/1 made again with seed 1", 0.92)}
+    (one,) = outlook(AtLeast(measure="facts/recall", bound=0.9), n=400, floors=floors)
+    assert one.said == (
+        "its bound 0.9 lies within the noise floor 0.03 of 0.92, which was measured "
+        "(toy/1 made again with seed 1)"
+    )
+    assert outlook(AtLeast(measure="facts/recall", bound=0.8), n=400, floors=floors) == ()
 
 
 def test_declared_looks_cost_power():

@@ -396,7 +396,7 @@ def test_new_evidence_is_to_be_judged_before_it_verifies(open_again, publication
     later = evidence(FIRST, facts(rights(500, 6), name="more"))
     version = store.publish(publication(later), parent=parent)
     said = verify(store, "toy", "1", today=TODAY).problems
-    assert any("evidence was added since it was judged" in p for p in said)
+    assert any("evidence was added since, or" in p for p in said)
     judge(store, version)
     found = verify(store, "toy", "1", today=TODAY)
     assert found.problems == ()
@@ -465,3 +465,61 @@ def test_a_version_that_would_be_loaded_from_elsewhere_is_named(world, column, v
     with world.altered((set_to, value), (set_to, held)) as problems:
         assert any("which is not its run's model" in said for said in problems), problems
     assert world.verify().ok
+
+
+def test_a_judgement_that_was_broken_off_is_to_be_made_again_and_nothing_was_altered(
+    store, publication, judge, policy
+):
+    version = store.publish(
+        publication(evidence(FIRST, facts(rights(500, 5)))), parent=store.begin("tests", "one")
+    )
+    decision = judge(store, version)
+    store.promote(version, decision, expected_champion=None)
+    other = policy.model_copy(update={"name": "other"})
+
+    def cut(*_):
+        raise InterruptedError
+
+    append, store._backend.append = store._backend.append, cut
+    with pytest.raises(InterruptedError):  # files, tags and card are those of the new one
+        judge(store, version, policy=other)
+    store._backend.append = append
+    said = verify(store, "toy", "champion", today=TODAY).problems
+    assert said == (
+        "toy/1: it is to be judged again (`assay promote toy/1`): evidence was added since, or "
+        "a judgement was broken off",
+    )
+    file = store.attachment(store.version("toy", "1"), "model/data/model/config.json")
+    file.write_text("{ }", "utf-8")
+    said = verify(store, "toy", "champion", today=TODAY).problems
+    assert any("config.json was altered" in p for p in said)
+    file.write_text("{}", "utf-8")
+    judge(store, version, policy=other)
+    assert verify(store, "toy", "champion", today=TODAY).problems == ()
+
+
+def test_a_champion_that_rests_on_another_policy_is_named(world):
+    assert world.verify(policy=STRICT).ok
+    lax = STRICT.model_copy(update={"waivers": ()})
+    (said,) = world.verify(policy=lax).problems
+    assert f"it rests on policy strict ({STRICT.identity[:12]}) and not on strict" in said
+    assert world.verify("2", policy=STRICT).ok
+
+
+def test_whoever_remembers_a_head_sees_a_registry_that_was_set_back(world):
+    """The whole registry as it was a promotion ago: consistent, and older than remembered."""
+    found = world.verify()
+    assert found.head == world.store.history("toy").anchor
+    assert world.verify(remembered={"mine": found.head}).ok
+    seq, _, digest = found.head.partition(" ")
+    later = f"{int(seq) + 1} {'e' * 64}"
+    for head in (later, f"{seq} {'e' * 64}", f"{int(seq) - 1} {digest}"):
+        (said,) = world.verify(remembered={"mine": head}).problems
+        assert "mine remembers entry" in said
+
+
+def test_what_a_machine_words_otherwise_today_is_no_alteration(world, monkeypatch):
+    from registry import wording
+
+    monkeypatch.setattr(wording, "footing", lambda seen: " (said otherwise)")
+    assert world.verify().problems == ()
