@@ -14,15 +14,13 @@ help:
 	@echo "make bench        measure speed and memory side by side; prints JSON"
 	@echo "make clean        remove the virtual environment and .assay"
 
-# torch comes first and alone, so that nothing else picks its build.
-$(VENV)/.run: pyproject.toml infra/constraints.txt
+$(VENV)/.run: pyproject.toml infra/constraints.txt infra/install
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c infra/constraints.txt torch
-	$(PIP) install -q -c infra/constraints.txt -e .
+	infra/install $(VENV)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) install -q -c infra/constraints.txt -e '.[dev]'
+	infra/install $(VENV) '[dev]'
 	@touch $@
 
 quickstart: $(VENV)/.run
@@ -30,7 +28,7 @@ quickstart: $(VENV)/.run
 
 test: $(VENV)/.dev
 	infra/browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.dev
 	infra/browser
