@@ -4,6 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No timed assertions: a busy machine is no failure. `HYPOTHESIS_PROFILE=thorough` digs deeper.
+settings.register_profile(
+    "quick", max_examples=50, deadline=None, derandomize="CI" in os.environ
+)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for a hub
 for _name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
