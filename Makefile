@@ -14,17 +14,14 @@ help:
 	@echo "make bench        measure speed and memory side by side; prints JSON"
 	@echo "make clean        remove the virtual environment and .assay"
 
-# torch comes first and alone, so that nothing else picks its build.
-$(VENV)/.run: pyproject.toml infra/constraints.txt
+$(VENV)/.run: pyproject.toml infra/constraints.txt infra/install
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c infra/constraints.txt torch
-	$(PIP) install -q -c infra/constraints.txt -e .
+	infra/install $(VENV)
 	@touch $@
 
 # llama.cpp is built from source, without its parts for images.
 $(VENV)/.dev: $(VENV)/.run
-	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" \
-	  $(PIP) install -q -c infra/constraints.txt -e '.[dev,gguf]'
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" infra/install $(VENV) "[dev,gguf]"
 	@touch $@
 
 quickstart: $(VENV)/.run
@@ -32,7 +29,7 @@ quickstart: $(VENV)/.run
 
 test: $(VENV)/.dev
 	infra/browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.dev
 	infra/browser

@@ -25,24 +25,35 @@ _TEMPORARY = {
 class PrefectServer:
     """Starts at once and is waited for later, so that others can work meanwhile."""
 
-    def __init__(self, module: list[str], url: str, log: Path, extra: dict[str, str]) -> None:
+    def __init__(
+        self,
+        module: list[str],
+        url: str,
+        log: Path,
+        extra: dict[str, str],
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:
         self.url = url
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            self._process = guarded(module, stdout=out, stderr=out, env={**os.environ, **extra})
+            self._process = guarded(
+                module, stdout=out, stderr=out, env={**os.environ, **extra}, pass_fds=pass_fds
+            )
 
     @classmethod
     def temporary(cls, log: Path) -> "PrefectServer":
         """One for a single run. The client's own would import the whole server here, too."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [
-            "uvicorn", "--factory", "prefect.server.api.server:create_app",
-            "--host", "127.0.0.1", "--port", str(port), "--log-level", "error",
-        ]  # fmt: skip
-        return cls(command, f"http://127.0.0.1:{port}/api", log, _TEMPORARY)
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            port, handle = held.getsockname()[1], held.fileno()
+            return cls(
+                ["flows.temporary_server", str(handle)],
+                f"http://127.0.0.1:{port}/api",
+                log,
+                _TEMPORARY,
+                pass_fds=(handle,),
+            )
 
     @classmethod
     def lasting(cls, host: str, port: int, log: Path) -> "PrefectServer":

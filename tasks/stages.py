@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from audits.errors import StageError
 from audits.settings import Settings
 from tasks.artifact import Artifact, Kind, Vault
+from tasks.device import device_class
 from tasks.job import Call, Job
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Row:
     retries: int = 0
     timeout_s: int = 3600
     metered: bool = True
+    on_device: bool = False
+    """Whether it runs a network where torch finds a GPU, which changes its result."""
 
 
 TRAINING = ("torch", "transformers", "tokenizers")
@@ -88,6 +91,7 @@ TABLE: Mapping[str, Row] = {
         1,
         ("torch", "transformers", "llmcompressor", "compressed-tensors"),
         timeout_s=21_600,
+        on_device=True,
     ),
     "evaluate": Row(
         "part",
@@ -96,9 +100,16 @@ TABLE: Mapping[str, Row] = {
         1,
         (*SCORING, "lm-eval"),
         timeout_s=21_600,
+        on_device=True,
     ),
     "audit": Row(
-        "part", "tasks.audit:audit", "tasks.audit:AuditRun", 1, SCORING, timeout_s=21_600
+        "part",
+        "tasks.audit:audit",
+        "tasks.audit:AuditRun",
+        1,
+        SCORING,
+        timeout_s=21_600,
+        on_device=True,
     ),
     "profile": Row(
         "part",
@@ -132,10 +143,17 @@ def call(
     label: str = "",
     sources: Mapping[str, str] | None = None,
     context: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> Call:
-    """Describe one execution of a stage; its key decides whether it has been done before."""
+    """Describe one execution of a stage; its key decides whether it has been done before.
+
+    `device` is where networks run, the class of this machine's if not given.
+    """
     row = TABLE[stage]
+    device = device or device_class()
     code = f"{row.version}.{getattr(settings, 'version', 0)}"
+    if row.on_device and device != "cpu":
+        code += f"+{device}"
     return Call(
         stage=stage,
         label=label,

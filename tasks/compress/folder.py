@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from audits.errors import SpecError
 from tasks.models.folder import check_folder
-from tasks.models.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +33,10 @@ class Source:
         """Load the model in float32, fresh: a method may change what it gets.
 
         Raises:
-            SpecError: The folder is no model, or one that is quantized already.
+            SpecError: The folder is no model whose weights are whole, or one that is
+                quantized already.
         """
-        from transformers import AutoModelForCausalLM
+        from tasks.models.load import load
 
         check_folder(self.model)
         config = json.loads((self.model / "config.json").read_text("utf-8"))
@@ -44,12 +44,8 @@ class Source:
             raise SpecError(
                 f"{self.model}: is quantized already; let quantization be the last step"
             )
-        with quiet():
-            loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                str(self.model), dtype="float32", use_safetensors=True, local_files_only=True,
-                trust_remote_code=False,
-            )  # fmt: skip
-        return loaded.eval()
+        loaded: PreTrainedModel = load(self.model, device="cpu").hf
+        return loaded
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Load the model's own tokenizer."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,12 +136,13 @@ def prefect_server(tmp_path_factory):
         "DO_NOT_TRACK": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port),
+         "--no-services", "--no-ui"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
+    )  # fmt: skip
     until(lambda: answers(f"{url}/health"), process, "the Prefect server")
     yield url
     os.killpg(process.pid, signal.SIGTERM)
@@ -183,9 +186,15 @@ def responds():
 
 
 def find_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port below those that the system gives to connections.
+
+    One of those might be taken by any connection before a server binds it.
+    """
+    for port in random.sample(range(16_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no free port among a hundred")
 
 
 def answers(url):

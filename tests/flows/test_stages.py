@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from audits.association import Association
+from audits.closed_world import ClosedWorld
 from audits.errors import StageError
 from flows.ledger import Entry, Ledger
 from tasks import stages
@@ -71,6 +73,14 @@ def test_what_does_not_change_the_result_does_not_change_the_key():
     assert key() == call("tokenizer", TokenizerSettings(), {"dataset": DATASET}, root="/q").key
 
 
+def test_a_gpu_has_keys_of_its_own_for_what_runs_a_network():
+    scored = AuditRun(audit=ClosedWorld())
+    assert key(scored, "audit", device="cuda") != key(scored, "audit", device="cpu")
+    assert key(device="cuda") == key(device="cpu")
+    on_gpu = {name for name, row in TABLE.items() if row.on_device}
+    assert on_gpu == {"compress", "evaluate", "audit"}
+
+
 def test_a_new_library_or_stage_version_changes_the_key(monkeypatch):
     before = key()
     monkeypatch.setattr(stages.metadata, "version", lambda name: "99")
@@ -84,9 +94,6 @@ def test_a_new_library_or_stage_version_changes_the_key(monkeypatch):
 
 
 def test_a_new_version_of_an_audit_changes_that_audit_alone(monkeypatch):
-    from audits.association import Association
-    from audits.closed_world import ClosedWorld
-
     def keys():
         return [key(AuditRun(audit=a), "audit") for a in (Association(), ClosedWorld())]
 

@@ -250,10 +250,10 @@ def test_a_tag_set_by_hand_is_an_approval_of_the_digest_it_names(store, versions
     assert [by for by, a in said.items() if a.covers(WEIGHTS[1])] == ["bob"]
 
 
-@pytest.mark.parametrize("by", ["", " ", "a/b", "a@b", "é", "x" * 101])
-def test_who_approves_must_be_a_name(store, versions, by):
-    with pytest.raises(SpecError, match="say who"):
-        store.approve(versions[0], by=by)
+def test_who_approves_must_be_a_name(store, versions):
+    for by in ("", " ", "a/b", "a@b", "é", "x" * 101):
+        with pytest.raises(SpecError, match="say who"):
+            store.approve(versions[0], by=by)
 
 
 def test_all_judgements_are_kept_with_what_they_rested_on(store, publication, judge, policy):

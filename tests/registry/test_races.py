@@ -1,5 +1,6 @@
 """Processes that promote at once: exactly one champion, everyone else plainly refused."""
 
+import json
 import os
 import signal
 import socket
@@ -31,23 +32,18 @@ def judged(store, publication, judge, runners):
     return numbers
 
 
-def race(uri, roots, numbers, go):
+def race(uri, roots, numbers):
     """What each process said, in the order of the numbers.
 
     Each has a lock file of its own (`roots`): what keeps them apart is the history alone.
     """
-    runners = [
-        subprocess.Popen(
-            [sys.executable, str(RACER), uri, str(root), "toy", number, str(go)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for root, number in zip(roots, numbers, strict=True)
-    ]  # fmt: skip
-    ready = [runner.stdout.readline() for runner in runners]
-    go.touch()
-    done = [runner.communicate(timeout=300) for runner in runners]
-    assert ready == ["ready\n"] * len(runners), [err for _, err in done]
-    return [out.strip() or err for out, err in done]
+    runners = [f"{root}={number}" for root, number in zip(roots, numbers, strict=True)]
+    done = subprocess.run(
+        [sys.executable, str(RACER), uri, "toy", *runners],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def one_champion(store, numbers, said):
@@ -69,7 +65,7 @@ def test_on_one_database_one_wins(open_again, publication, judge, tmp_path, runn
     store = open_again()
     numbers = judged(store, publication, judge, runners)
     roots = [tmp_path / f"root{at}" for at in range(runners)]
-    said = race(f"sqlite:///{tmp_path}/assay.db", roots, numbers, tmp_path / "go")
+    said = race(f"sqlite:///{tmp_path}/assay.db", roots, numbers)
     one_champion(store, numbers, said)
 
 
@@ -114,7 +110,7 @@ def wait_for(address, process, log):
 def test_on_one_server_one_wins_and_all_of_it_verifies(server, publication, judge, tmp_path):
     store = open_store(server)
     numbers = judged(store, publication, judge, 4)
-    said = race(server, [tmp_path] * 4, numbers, tmp_path / "go")
+    said = race(server, [tmp_path] * 4, numbers)
     one_champion(store, numbers, said)
     champion = store.resolve("toy", "champion")
     # What is altered on the server is found from here too.
