@@ -36,7 +36,7 @@ class Source:
             SpecError: The folder is no model whose weights are whole, or one that is
                 quantized already.
         """
-        from tasks.models.load import load
+        from tasks.models.load import load_torch
 
         check_folder(self.model)
         config = json.loads((self.model / "config.json").read_text("utf-8"))
@@ -44,7 +44,7 @@ class Source:
             raise SpecError(
                 f"{self.model}: is quantized already; let quantization be the last step"
             )
-        loaded: PreTrainedModel = load(self.model, device="cpu").hf
+        loaded: PreTrainedModel = load_torch(self.model, device="cpu").hf
         return loaded
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
