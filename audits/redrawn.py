@@ -15,20 +15,20 @@ from audits.sample import Selection, nameless, numbers
 
 
 def _statistics(
-    declared: Declared, rows: Selection
-) -> tuple[tuple[resample.Statistic, ...], int]:
-    """Statistics of row weights, equal at the estimate, whose intervals' hull is wanted.
+    declared: Declared, rows: Selection, cluster: Ints, clusters: int
+) -> tuple[list[resample.Statistic], int]:
+    """Statistics of cluster counts, equal at the estimate, whose intervals' hull is wanted.
 
-    With them, how many trials the rarer kind of row is worth.
+    With them, how many trials the rarer kind of row is worth. `cluster` numbers the rows'
+    clusters, of which there are `clusters` with another model's.
     """
     of = declared.of
     if isinstance(of, Auroc):
         score, label = numbers(declared, rows, of.score), numbers(declared, rows, of.label)
         if set(np.unique(label)) != {0.0, 1.0}:
             raise MeasureError(f"{declared.name}: {of.label} must hold both 0 and 1, no more")
-        cluster = rows.placed().cluster
         kinds = [len(np.unique(cluster[label == kind])) for kind in (0, 1)]
-        return (resample.auroc(score, label),), min(kinds)
+        return [resample.auroc(score, label, cluster, clusters)], min(kinds)
     if isinstance(of, CalibrationError):
         confidence = numbers(declared, rows, of.confidence)
         correct = numbers(declared, rows, of.correct)
@@ -38,10 +38,11 @@ def _statistics(
             )
         asked = confidence, correct, of.bins
         both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
-        return both, len(np.unique(rows.placed().cluster))
+        return [resample.by_cluster(s, cluster) for s in both], len(np.unique(cluster))
     assert isinstance(of, Spread)
     value, group = _grouped(declared, of, rows)
-    return (resample.spread(value, group),), len(np.unique(rows.placed().cluster))
+    found = resample.by_cluster(resample.spread(value, group), cluster)
+    return [found], len(np.unique(cluster))
 
 
 def _grouped(declared: Declared, of: Spread, rows: Selection) -> tuple[Floats, Ints]:
@@ -70,15 +71,14 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
     cluster, clusters = compact(rows.placed().cluster)
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
-    statistics, trials = _statistics(declared, rows)
-    value = float(statistics[0](np.ones((len(cluster), 1)))[0])
+    statistics, trials = _statistics(declared, rows, cluster, clusters)
+    value = float(statistics[0](np.ones((clusters, 1)))[0])
     if isinstance(of, Spread):
         value = group_difference(rows.rows(), of.value, of.by)
         found = resample.spread_interval(*_grouped(declared, of, rows), cluster, level)
     else:
-        counted = [resample.by_cluster(statistic, cluster) for statistic in statistics]
         found = _hull(
-            declared, counted, clusters, trials=trials, cells=len(cluster), level=level
+            declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
         )
     low, high = min(found.low, value), max(found.high, value)
     if isinstance(of, Auroc):
@@ -94,11 +94,9 @@ def redrawn_difference(
     both = pairing(declared, new.placed(), old.placed())
     if both.clusters < 2:
         raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
-    (ours, trials), (theirs, others) = _statistics(declared, new), _statistics(declared, old)
-    changes = [
-        _change(mine, both.cluster[both.new], other, both.cluster[both.old])
-        for mine, other in zip(ours, theirs, strict=True)
-    ]
+    ours, trials = _statistics(declared, new, both.cluster[both.new], both.clusters)
+    theirs, others = _statistics(declared, old, both.cluster[both.old], both.clusters)
+    changes = [_change(mine, other) for mine, other in zip(ours, theirs, strict=True)]
     found = _hull(
         declared,
         changes,
@@ -112,13 +110,8 @@ def redrawn_difference(
     return Estimate(value, low, high, len(both.new), both.clusters, found.method, found.se)
 
 
-def _change(
-    new: resample.Statistic, cluster_new: Ints, old: resample.Statistic, cluster_old: Ints
-) -> resample.Statistic:
-    def change(counts: Floats) -> Floats:
-        return new(counts[cluster_new]) - old(counts[cluster_old])
-
-    return change
+def _change(new: resample.Statistic, old: resample.Statistic) -> resample.Statistic:
+    return lambda counts: new(counts) - old(counts)
 
 
 def _hull(

@@ -23,8 +23,12 @@ BATCH = 4_000_000
 BCA_CELLS = 6_000_000
 """Beyond so many cells of leave-one-cluster-out weights, percentiles instead of BCa."""
 
+TABLE_CELLS = 4_000_000
+"""Of the table of clusters by rows that AUROC is counted from at once."""
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+
 Statistic = Callable[[Floats], Floats]
-"""From weights (rows, resamples) to values (resamples,); NaN where undefined.
+"""From weights (rows or clusters, resamples) to values (resamples,); NaN where undefined.
 
 Rows come first, so that picking and ordering them copies contiguous memory.
 """
@@ -40,13 +44,34 @@ class Resampled:
     method: str
 
 
-def auroc(score: Floats, label: Floats) -> Statistic:
-    """Probability that a row of label 1 scores above one of label 0; ties count half."""
-    positive = np.flatnonzero(label == 1)
-    negative = np.flatnonzero(label == 0)
-    negative = negative[np.argsort(score[negative], kind="stable")]
-    below = np.searchsorted(score[negative], score[positive], side="left")
-    up_to = np.searchsorted(score[negative], score[positive], side="right")
+def auroc(score: Floats, label: Floats, cluster: Ints, clusters: int) -> Statistic:
+    """Probability that a row of label 1 scores above one of label 0, by cluster counts.
+
+    Ties count half. How often the rows of one cluster beat those of another is counted once;
+    a resample is then a quadratic form in the counts, 20 times cheaper than going over the
+    rows again. Where that table would be too large, the rows are gone over.
+    """
+    if max(clusters, int((label == 0).sum())) * clusters > TABLE_CELLS:
+        return by_cluster(_auroc_of_rows(score, label), cluster)
+    positive, negative, below, up_to = _ranked(score, label)
+    seen = np.zeros((len(negative) + 1, clusters))
+    seen[np.arange(1, len(negative) + 1), cluster[negative]] = 1.0
+    np.cumsum(seen, axis=0, out=seen)
+    beaten = np.zeros((clusters, clusters))
+    np.add.at(beaten, cluster[positive], seen[below])
+    np.add.at(beaten, cluster[positive], seen[up_to])
+    kinds = [np.bincount(cluster[rows], minlength=clusters) for rows in (positive, negative)]
+
+    def statistic(counts: Floats) -> Floats:
+        won = np.einsum("cb,cb->b", counts, beaten @ counts)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(won / (2 * (kinds[0] @ counts) * (kinds[1] @ counts)))
+
+    return statistic
+
+
+def _auroc_of_rows(score: Floats, label: Floats) -> Statistic:
+    positive, negative, below, up_to = _ranked(score, label)
 
     def statistic(weights: Floats) -> Floats:
         above, rivals = weights[positive], weights[negative]
@@ -58,6 +83,14 @@ def auroc(score: Floats, label: Floats) -> Statistic:
             return np.asarray(won / (2 * above.sum(axis=0) * beaten[-1]))
 
     return statistic
+
+
+def _ranked(score: Floats, label: Floats) -> tuple[Ints, Ints, Ints, Ints]:
+    """Rows of label 1; of label 0 by score; how many of these each of those beats, or ties."""
+    positive, negative = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+    negative = negative[np.argsort(score[negative], kind="stable")]
+    ranks = (np.searchsorted(score[negative], score[positive], side) for side in SIDES)
+    return positive, negative, *ranks
 
 
 def bin_of(confidence: Floats, bins: int) -> Ints:
