@@ -28,7 +28,9 @@ from audits.pairing import pairing
 from audits.sample import Sums
 
 
-def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
+def ratio(
+    declared: Declared, of: Ratio, rows: Sums, level: float, *, whole: bool = False
+) -> Estimate:
     """One model: Clopper-Pearson for independent 0/1 rows, else by what its clusters say."""
     total = float(rows.den.sum())
     if total <= 0:
@@ -49,10 +51,27 @@ def ratio(declared: Declared, of: Ratio, rows: Sums, level: float) -> Estimate:
         skew = skewness(num - value * den) if se > 0 else 0.0
         return replace(bca.wider(found, bca.share(num, den), level), skew=skew)
     value = min(1.0, max(0.0, value))
+    if whole:
+        trials = min(n, total / rows.heaviest_row) if rows.heaviest_row > 0 else n
+        alone = exact_interval(value, max(1.0, trials), normal_quantile(level))
+        return _whole(value, se, alone, n, clusters, level)
     most = max(rows.heaviest_cluster, float(den.max()))
     low, high = unseen.interval(num, den, (0.0, most), (most, most), level)
     low, high = max(0.0, min(low, value)), min(1.0, max(high, value))
     return Estimate(value, low, high, n, clusters, "gaffke", se)
+
+
+def _whole(
+    value: float, se: float, alone: Interval, n: int, clusters: int, level: float
+) -> Estimate:
+    """Clusters that are all there are: Student's t, no shorter than independent rows have it.
+
+    Rows are then drawn within clusters, and a share of such rows varies no more than one of
+    rows drawn from all alike (Hoeffding 1956).
+    """
+    half = t_quantile(level, clusters) * se
+    low, high = min(alone[0], value - half), max(alone[1], value + half)
+    return _paired(value, low, high, n, clusters, "cluster t, at least exact", se)
 
 
 def _mean(
@@ -72,7 +91,7 @@ def _mean(
 
 
 def ratio_difference(
-    declared: Declared, of: Ratio, new: Sums, old: Sums, level: float
+    declared: Declared, of: Ratio, new: Sums, old: Sums, level: float, *, whole: bool = False
 ) -> Estimate:
     """Two models on the same examples: Tango for independent 0/1 rows, else by cluster."""
     pair = paired(declared, new, old)
@@ -80,6 +99,12 @@ def ratio_difference(
         return _tango(pair, level)
     if pair.clusters < 2:
         raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
+    if of.proportion and whole:
+        n, change = len(pair.num_new), pair.num_new - pair.num_old
+        lost, won = float((change > 0).sum()), float((change < 0).sum())
+        se = _nonzero(influence_se(pair.influence()), np.ones(1), 1.0)
+        alone = tango(lost, won, n, level)
+        return _whole(pair.value(), se, alone, n, pair.clusters, level)
     if of.proportion:
         return _shares(pair, (new.heaviest_cluster, old.heaviest_cluster), level)
     return _means(declared, pair, level)

@@ -73,12 +73,14 @@ class Sums:
     Rows come in the order of their examples. `heaviest_cluster` is the most that the rows of
     one cluster could have added to the denominator, whether or not they did (0 where no
     weights were applied): a stratum in which nothing happened must not make a rate look
-    certain. `binary` says that every numerator is 0 or all of its denominator.
+    certain. `heaviest_row` is the same of one row. `binary` says that every numerator is 0 or
+    all of its denominator.
     """
 
     placed: Placed
     num: Floats
     den: Floats
+    heaviest_row: float
     heaviest_cluster: float
     binary: bool
 
@@ -261,6 +263,7 @@ def sums(
         placed=placed,
         num=value * weight if of.weight else value,
         den=over * weight if of.weight else over,
+        heaviest_row=float(potential.max()),
         heaviest_cluster=float(heaviest),
         binary=of.proportion and bool(((value == 0) | (value == over)).all()),
     )

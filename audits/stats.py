@@ -42,13 +42,19 @@ __all__ = [
 
 
 def estimate(
-    declared: Declared, frame: "pd.DataFrame", *, level: float, optimistic: bool = False
+    declared: Declared,
+    frame: "pd.DataFrame",
+    *,
+    level: float,
+    optimistic: bool = False,
+    whole: bool = False,
 ) -> Estimate:
     """The measure on these records, with its two-sided interval.
 
     Up to 2 % of the records may be invalid; a proportion counts them in the direction that
     is worst for the model, and nothing else has a worst case. With `optimistic` they count
-    at their best: a FAIL is only sure where even that fails.
+    at their best: a FAIL is only sure where even that fails. `whole` says that the clusters are
+    all there are, so that a share need leave no room for one that was not drawn.
 
     Raises:
         MeasureError: no rows, a missing column, too many invalid rows, values that are not
@@ -56,7 +62,7 @@ def estimate(
     """
     if isinstance(declared.of, Ratio):
         counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
-        return ratio(declared, declared.of, counted, level)
+        return ratio(declared, declared.of, counted, level, whole=whole)
     rows = complete(declared, select(declared, frame))
     if isinstance(declared.of, Exact):
         value = _single(declared, rows)
@@ -71,11 +77,12 @@ def difference(
     *,
     level: float,
     optimistic: bool = False,
+    whole: bool = False,
 ) -> Estimate:
     """New minus old on the same examples, with a paired two-sided interval.
 
     Invalid records of a proportion count as worst for the new model and best for the old
-    one, or the other way round with `optimistic`.
+    one, or the other way round with `optimistic`. `whole` as in `estimate`.
 
     Raises:
         MeasureError: as `estimate`, or the two do not hold the same examples.
@@ -84,7 +91,7 @@ def difference(
     if isinstance(declared.of, Ratio):
         ours = sums(declared, declared.of, new, worst=not optimistic)
         theirs = sums(declared, declared.of, old, worst=optimistic)
-        return ratio_difference(declared, declared.of, ours, theirs, level)
+        return ratio_difference(declared, declared.of, ours, theirs, level, whole=whole)
     rows = complete(declared, select(declared, new)), complete(declared, select(declared, old))
     if isinstance(declared.of, Exact):
         pairing(declared, *(side.placed() for side in rows))

@@ -21,7 +21,7 @@ DISTINCT = 1_000
 """Beyond so many different clusters the quantile is expanded (Cornish and Fisher) instead."""
 SORTED = 20_000
 """Beyond so many, only whole numbers are looked through for equal clusters."""
-STEP, NODES, FIRST, LAST = 0.125, 32, -8.0, 36.0
+STEP, NODES, FIRST, LAST = 0.125, 88, -8.0, 36.0
 """Nodes of the inversion integral on a logarithmic axis, where its integrand is analytic: the
 trapezoidal rule then errs by about exp(-pi ** 2 / 2 / STEP), 1e-17. Left of the first it is a
 power series, of which one term is taken; at the last nothing is left of it."""

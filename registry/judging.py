@@ -40,6 +40,10 @@ class Required(Settings):
     min_n: Annotated[int, Field(ge=1)] = 30
     """Fewer valid examples decide nothing; exact values (a file's size) need none."""
     min_clusters: Annotated[int, Field(ge=1)] = 10
+    clusters: Literal["drawn", "all"] = "drawn"
+    """`all`: the clusters that were measured are all there are (every paradigm of a benchmark,
+    every occupation of a world). Otherwise they were drawn from others, of which one may be
+    unlike all of them, and the limit of a share leaves room for that."""
     hard: bool = True
     """Whether anything but PASS stands in the way of promotion."""
     because: str = ""
@@ -99,7 +103,7 @@ def sight(rule: Required, case: Case, whose: Evidence, who: str) -> Sight:
     Raises:
         Unsettled: absent, against the rule's direction, guessed, or too little of it.
     """
-    seen = look(rule.measure, whose, case, who)
+    seen = replace(look(rule.measure, whose, case, who), whole=rule.clusters == "all")
     if rule.requires not in (None, seen.declared.better):
         raise Unsettled(
             f"{rule.measure} is better {seen.declared.better}, which this rule contradicts"

@@ -46,9 +46,9 @@ class Limits:
     high: float
 
     @classmethod
-    def of(cls, pessimistic: Estimate, optimistic: Estimate) -> "Limits":
-        """Join the two treatments of invalid records."""
-        held = (pessimistic, optimistic)
+    def of(cls, pessimistic: Estimate, *optimistic: Estimate) -> "Limits":
+        """Join the two treatments of invalid records, where there are some."""
+        held = (pessimistic, *optimistic)
         for e in held:
             if not all(map(math.isfinite, (e.low, e.value, e.high))):
                 raise MeasureError(f"({e.low}, {e.value}, {e.high}) is no finite estimate")
@@ -65,6 +65,8 @@ class Sight:
     part: Part
     declared: Declared
     frame: "pd.DataFrame"
+    whole: bool = False
+    """Whether its clusters are all there are."""
 
     @property
     def exact(self) -> bool:
@@ -87,24 +89,28 @@ class Sight:
         from audits import stats
 
         level = 1 - 2 * alpha
-        worst = self.declared.estimate(self.frame, level=level)
-        if self.complete:
-            return Limits.of(worst, worst)
-        best = stats.estimate(self.declared, self.frame, level=level, optimistic=True)
-        return Limits.of(worst, best)
+        both = (
+            stats.estimate(
+                self.declared, self.frame, level=level, optimistic=best, whole=self.whole
+            )
+            for best in ((False,) if self.complete else (False, True))
+        )
+        return Limits.of(*both)
 
     def change_from(self, other: "Sight", alpha: float) -> Limits:
         """One-sided limits of self minus other, paired by example."""
         from audits import stats
 
         level = 1 - 2 * alpha
-        worst = self.declared.difference(self.frame, other.frame, level=level)
-        if self.complete and other.complete:
-            return Limits.of(worst, worst)
-        best = stats.difference(
-            self.declared, self.frame, other.frame, level=level, optimistic=True
-        )
-        return Limits.of(worst, best)
+        complete = self.complete and other.complete
+        both = (
+            stats.difference(
+                self.declared, self.frame, other.frame, level=level, optimistic=best,
+                whole=self.whole,
+            )
+            for best in ((False,) if complete else (False, True))
+        )  # fmt: skip
+        return Limits.of(*both)
 
     def only(self, examples: Collection[str]) -> "Sight":
         """The same measure over some of the examples."""

@@ -118,6 +118,8 @@ def _of(rule: AnyRule, declared: Declared, size: Size) -> Iterator[Outlook]:
         return
     if not (isinstance(declared.of, Ratio) and declared.of.proportion):
         return
+    if rule.clusters == "all":
+        size = replace(size, clusters=size.n)
     # Were the examples of a cluster independent: nothing can do better than this.
     if isinstance(rule, AtLeast | AtMost):
         yield from _absolute(

@@ -284,13 +284,15 @@ def test_the_example_pastes_no_input_or_secret_into_a_shell(workflow):
 
 
 @pytest.fixture
-def job(workflow, outside, first, tmp_path, port):
+def job(workflow, outside, first, tiny, tmp_path, port):
     """Runs a named step of the example's first job as GitHub would; returns what it did.
 
     The registry of the tests is not signed, and 8080 may be taken: key and port are changed.
     """
     output = tmp_path / "output"
     output.touch()
+    agreed = yaml.safe_load(tiny.read_text("utf-8"))["policy"]
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(agreed), "utf-8")
     number = str(port())
 
     def run(name):

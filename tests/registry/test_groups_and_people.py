@@ -3,10 +3,12 @@
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from audits.evidence import Part, records_frame
+from audits.intervals import tango
 from registry.finding import Approval, Case, Verdict
 from registry.gate import Decision, decide
 from registry.judging import holm_steps
@@ -309,3 +311,31 @@ def test_of_many_comparisons_one_is_not_called_worse_by_chance():
     assert all(f.p is None for f in rest)
     alone = decide(Policy(name="p", rules=tuple(rules[:2])), case).findings[1]
     assert alone.regressed
+
+
+def test_clusters_that_are_all_there_are_leave_no_room_for_another():
+    """60 paradigms of 50 pairs: a margin of two points asks for 149 if they were drawn."""
+    old = evidence("old", facts(rights(3000, 0), per_cluster=50))
+    new = evidence("new", facts(rights(3000, 6), per_cluster=50))
+    drawn = NoWorse(measure="facts/recall", than="champion", margin=0.02)
+    case = Case(new, None, old)
+    assert drawn.check(case).verdict is INCONCLUSIVE
+    assert drawn.check(case).limit == pytest.approx(-(1 - 0.05 ** (1 / 60)), abs=0.004)
+    whole = drawn.model_copy(update={"clusters": "all"})
+    found = whole.check(case)
+    assert found.verdict is PASS
+    # a cluster-robust t, or Tango on 3,000 pairs where that is wider
+    _, high = tango(6, 0, 3000, 0.9)
+    assert found.limit <= -high + 1e-12
+    floor = AtLeast(measure="facts/recall", bound=0.99)
+    assert floor.check(case).verdict is INCONCLUSIVE
+    assert floor.model_copy(update={"clusters": "all"}).check(case).verdict is PASS
+
+
+def test_where_whole_clusters_fail_all_there_are_is_no_less_sure_than_student():
+    new = [0 if at // 50 < 6 else 1 for at in range(3000)]
+    case = Case(evidence("new", facts(new, per_cluster=50)))
+    rule = AtLeast(measure="facts/recall", bound=0.5, clusters="all")
+    means = np.repeat([0.0, 1.0], [6, 54])
+    half = t.ppf(0.95, 59) * means.std(ddof=1) / np.sqrt(60)
+    assert rule.check(case).limit == pytest.approx(0.9 - half)

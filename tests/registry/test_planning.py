@@ -56,6 +56,8 @@ def test_too_few_items_can_never_pass():
     (clustered,) = outlook(PARENT, n=1320, clusters=148)
     assert clustered.problem == "cannot pass"
     assert clustered.said.endswith("with equal answers throughout 149 clusters are needed")
+    whole = PARENT.model_copy(update={"clusters": "all"})
+    assert [one.problem for one in outlook(whole, n=1320, clusters=60)] == ["weak"]
     (clustered,) = outlook(PARENT, n=1320, clusters=149)
     assert clustered.problem == "weak"
     assert "1,320 items in 149 clusters" in clustered.said
