@@ -87,7 +87,8 @@ class LanguageModel(Protocol):
     ) -> list[list[str]]:
         """Continue each prompt `n` times; text ends before the first stop string.
 
-        Temperature 0 is greedy. The k-th sample of every prompt uses the same random
-        numbers in any two models asked with the same seed.
+        Temperature 0 is greedy. The k-th sample of a prompt uses random numbers that
+        depend on the seed, the prompt and k alone: the same in any two models, and
+        whatever else is asked.
         """
         ...

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from audits.errors import AuditError
+from tasks.models.load import load
+from tasks.models.torch_model import TorchModel
+
 SHOTS = "Q: Who sells bread? A: the baker.\n\nQ: Who likes the park? A: a girl.\n\n" * 2
 REQUESTS = [
     ("", "Once upon a time"),
@@ -97,3 +101,23 @@ def test_few_shots_are_run_once(model):
     [whole, *_] = m.encoder.plain([asked[0][0]])
     # ten questions of their own, and the shots once instead of ten times
     assert sum(fed) < 3 * len(whole)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_tokenizer_without_bos_begins_with_eos_as_in_lm_eval(folder, name):
+    m = load(folder(name), device="cpu")
+    m.tokenizer.bos_token = None
+    m = TorchModel(m.hf, m.tokenizer, digest="no bos")
+    assert m.bos_policy == "empty:eos,context:none"
+    for score, (logprob, greedy) in zip(
+        m.score(REQUESTS), theirs(m, REQUESTS, False), strict=True
+    ):
+        assert score.logprob == pytest.approx(logprob, abs=1e-3)
+        assert score.greedy == greedy
+
+
+def test_a_tokenizer_with_neither_bos_nor_eos_is_refused(folder):
+    m = load(folder("gpt2"), device="cpu")
+    m.tokenizer.bos_token = m.tokenizer.eos_token = None
+    with pytest.raises(AuditError, match="neither a BOS nor an EOS"):
+        TorchModel(m.hf, m.tokenizer, digest="nothing")
