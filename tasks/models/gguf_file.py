@@ -27,12 +27,14 @@ class Header:
 
     `types` holds the share of weights stored in each type, largest first: a quantizer falls
     back to other types without a word where rows do not fit, and the file type does not say.
+    Where no `pretokenizer` is stated, llama.cpp splits words in a way of its own.
     """
 
     file: Path
     architecture: str
     file_type: str
     types: Mapping[str, float]
+    pretokenizer: str
     bos: int | None
     eos: int | None
     chat_template: str | None
@@ -63,6 +65,7 @@ def read(file: Path) -> Header:
         architecture=architecture,
         file_type=_file_type(fields.number("general.file_type")),
         types=_shares(reader),
+        pretokenizer=fields.text("tokenizer.ggml.pre") or "none stated",
         bos=_special(file, fields, "bos"),
         eos=_special(file, fields, "eos"),
         chat_template=fields.text("tokenizer.chat_template"),

@@ -67,6 +67,7 @@ class GgufModel:
             "device": "gpu" if self.network.on_gpu else "cpu",
             "threads": self.network.threads,
             "n_ctx": self.max_length,
+            "pretokenizer": self.header.pretokenizer,
             "bos_policy": self.bos_policy,
         }
 
@@ -267,7 +268,7 @@ def load_gguf(
     Args:
         file: the file.
         dtype: type of the key-value cache, `float32` or `bfloat16`; weights keep theirs.
-        device: `cpu`, or None or `cuda` for the GPU where llama.cpp was built for one.
+        device: `cpu` or `cuda`; None takes the GPU where llama.cpp was built for one.
         add_bos: whether contexts begin with BOS; None leaves it to the file.
         threads: number of threads; None takes `OMP_NUM_THREADS`, else all cores.
 
@@ -275,7 +276,8 @@ def load_gguf(
         SpecError: it is no GGUF file, or none that llama.cpp can load.
     """
     header = read(file)
-    network = Network(file, kv=dtype, gpu=device != "cpu", threads=threads)
+    gpu = None if device is None else device != "cpu"
+    network = Network(file, kv=dtype, gpu=gpu, threads=threads)
     return GgufModel(header, network, digest=weights_digest(file), add_bos=add_bos)
 
 

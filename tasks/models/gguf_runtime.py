@@ -37,7 +37,7 @@ class Network:
     Args:
         file: a GGUF file that `gguf_file.read` has accepted.
         kv: type of the key-value cache: `float32` or `bfloat16`.
-        gpu: whether layers go to the GPU where llama.cpp was built for one.
+        gpu: whether layers go to the GPU; None where llama.cpp was built for one.
         threads: number of threads; None takes `OMP_NUM_THREADS`, else all cores.
 
     Raises:
@@ -45,12 +45,23 @@ class Network:
     """
 
     def __init__(
-        self, file: Path, *, kv: str = "float32", gpu: bool = True, threads: int | None = None
+        self,
+        file: Path,
+        *,
+        kv: str = "float32",
+        gpu: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         self._lib = lib = library()
         self.file, self.kv = file, kv
         self.threads = threads or _threads()
-        self.on_gpu = gpu and bool(lib.llama_supports_gpu_offload())
+        can = bool(lib.llama_supports_gpu_offload())
+        if gpu and not can:
+            raise SpecError(
+                f"{file}: llama.cpp was built here without a GPU; ask for the CPU, or build it "
+                "with CMAKE_ARGS=-DGGML_CUDA=on"
+            )
+        self.on_gpu = can if gpu is None else gpu
         with _heard(file):
             self._weights = _Weights(lib, file, gpu=self.on_gpu)
         model = self._weights.pointer

@@ -139,35 +139,60 @@ def questions(n: int, shots: int) -> list[Request]:
 
 
 def beside(file: Path, asked: Sequence[Request], options: argparse.Namespace) -> dict[str, Any]:
-    """Requests a second of both, and how far their sums of log-probabilities are apart."""
+    """Milliseconds a request of both, and how far their sums of log-probabilities are apart."""
     from tasks.models.load import load
 
     model = load(file)
     few = asked[: 4 * options.asked_of_server]
-    ours: list[float] = []
-    theirs: list[float] = []
+    ours, theirs = Clock(psutil.Process()), Clock()
     found: dict[str, Any] = {"requests": len(asked), "requests_of_server": len(few)}
-    with server(file) as url:
+    with server(file) as running:
         for _ in range(options.repeats):
-            began = time.perf_counter()
-            scores = model.score(asked)
-            ours.append((time.perf_counter() - began) / len(asked))
-            if url is None:
+            with ours.time(len(asked)):
+                scores = model.score(asked)
+            if running is None:
                 continue
-            began = time.perf_counter()
-            answers = through_lm_eval(url, few)
-            theirs.append((time.perf_counter() - began) / len(few))
+            theirs.process, url = running
+            with theirs.time(len(few)):
+                answers = through_lm_eval(url, few)
             gaps = [abs(s.logprob - a) for s, (a, _) in zip(scores, answers, strict=False)]
             found["largest_gap_nats"] = float(f"{max(gaps):.3g}")
             found["median_gap_nats"] = float(f"{statistics.median(gaps):.3g}")
             found["greedy_differs"] = sum(
                 s.greedy != g for s, (_, g) in zip(scores, answers, strict=False)
             )
-    found["ours_ms_per_request"] = spread(ours)
-    if not theirs:
+    found["ours"] = ours.ms()
+    if not theirs.wall:
         return found | {"lm_eval": "not run: pip install 'llama-cpp-python[server]'"}
-    ratio = statistics.median(theirs) / statistics.median(ours)
-    return found | {"lm_eval_ms_per_request": spread(theirs), "times_faster": round(ratio, 1)}
+    return found | {
+        "lm_eval": theirs.ms(),
+        "times_faster": round(statistics.median(theirs.wall) / statistics.median(ours.wall), 1),
+        "times_less_cpu": round(statistics.median(theirs.cpu) / statistics.median(ours.cpu), 1),
+    }
+
+
+class Clock:
+    """Wall and processor seconds a request, of the process that computes."""
+
+    def __init__(self, process: psutil.Process | None = None) -> None:
+        self.process = process
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    @contextlib.contextmanager
+    def time(self, requests: int) -> Iterator[None]:
+        began, busy = time.perf_counter(), self._busy()
+        yield
+        self.wall.append((time.perf_counter() - began) / requests)
+        self.cpu.append((self._busy() - busy) / requests)
+
+    def ms(self) -> dict[str, object]:
+        return {"wall_ms": spread(self.wall), "cpu_ms": spread(self.cpu)}
+
+    def _busy(self) -> float:
+        assert self.process is not None
+        times = self.process.cpu_times()
+        return times.user + times.system
 
 
 def through_lm_eval(url: str, asked: Sequence[Request]) -> list[tuple[float, bool]]:
@@ -182,7 +207,7 @@ def through_lm_eval(url: str, asked: Sequence[Request]) -> list[tuple[float, boo
 
 
 @contextlib.contextmanager
-def server(file: Path) -> Iterator[str | None]:
+def server(file: Path) -> Iterator[tuple[psutil.Process, str] | None]:
     """llama-cpp-python's own server on loopback, or None where its extra is absent."""
     if subprocess.run(
         [sys.executable, "-c", "import llama_cpp.server.app"], capture_output=True
@@ -208,7 +233,7 @@ def server(file: Path) -> Iterator[str | None]:
                 urllib.request.urlopen(f"{url}/v1/models", timeout=2)
                 break
             time.sleep(0.1)
-        yield url
+        yield process, url
     finally:
         process.terminate()
         process.wait(20)

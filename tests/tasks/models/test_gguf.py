@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audits.errors import AuditError, MeasureError
+from audits.errors import AuditError, MeasureError, SpecError
 from tasks.models.gguf_model import GgufModel
 from tasks.models.gguf_write import write_gguf
 from tasks.models.load import load
@@ -207,7 +207,8 @@ def test_conditions_say_what_the_numbers_were_computed_with(gguf):
     assert said == {
         "backend": "llama.cpp", "llama_cpp_python": llama_cpp.__version__, "dtype": "F32",
         "weights": "F32 100.0%", "kv_dtype": "float32", "device": said["device"],
-        "threads": said["threads"], "n_ctx": 128, "bos_policy": "empty:bos,context:none",
+        "threads": said["threads"], "n_ctx": 128, "pretokenizer": "gpt-2",
+        "bos_policy": "empty:bos,context:none",
     }  # fmt: skip
     assert said["threads"] >= 1
 
@@ -228,6 +229,15 @@ def test_what_does_not_fit_or_says_nothing_is_refused(gguf):
         gguf().score([("The", "")])
     with pytest.raises(AuditError, match="ask for fewer"):
         gguf().generate(["a"], max_new_tokens=128, seed=0)
+
+
+def test_a_gpu_that_llama_cpp_was_not_built_for_is_refused(gguf):
+    import llama_cpp
+
+    if llama_cpp.llama_supports_gpu_offload():
+        pytest.skip("llama.cpp was built for a GPU here")
+    with pytest.raises(SpecError, match="built here without a GPU"):
+        load(gguf().header.file, device="cuda")
 
 
 def test_damaged_weights_give_no_number(tmp_path):
