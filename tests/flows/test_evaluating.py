@@ -247,7 +247,7 @@ def shown():
         yield typed.removeprefix("$ assay "), printed
 
 
-@pytest.mark.parametrize(("typed", "printed"), shown(), ids=lambda text: text[:24])
+@pytest.mark.parametrize(("typed", "printed"), [*shown()], ids=lambda text: text[:24])
 def test_the_guide_shows_what_is_printed(typed, printed, say, stories260k, shared_data):
     words = shlex.split(typed.replace("models/stories260K", str(stories260k)))
     code, out, err = say(*words, data=shared_data)
