@@ -30,7 +30,8 @@ def load(
     """Load a model for scoring and generation, in eval mode.
 
     Packed weights that compressed-tensors wrote are loaded through transformers; code that
-    comes with a model is never run.
+    comes with a model is never run. A folder that stands for a model of lm-eval's gives that
+    model, which can be asked and nothing else.
 
     Args:
         ref: folder in Hugging Face layout, or a hub id where the hub can be reached.
