@@ -20,6 +20,8 @@ LOCAL = "pretrained"
 """The argument by which lm-eval's backends are given a model's folder or hub id."""
 _SECRET = frozenset({"api_key", "auth_token", "token", "header"})
 _CODE = "trust_remote_code"
+_MORE_WEIGHTS = frozenset({"peft", "delta", "gguf_file"})
+"""Weights beside those in the folder: of no known content, and they may be pickled."""
 
 Value = str | int | float | bool | None
 
@@ -119,6 +121,11 @@ def _require_harmless(backend: str, arguments: Mapping[str, Value]) -> None:
         raise SpecError(
             f"{PREFIX}{backend}: {secrets[0]} would be written down; give it in the "
             "environment, where lm-eval's backend looks for it"
+        )
+    if more := sorted(_MORE_WEIGHTS & arguments.keys()):
+        raise SpecError(
+            f"{PREFIX}{backend}: {more[0]} adds weights that are not in the folder; merge "
+            "them into a model folder first"
         )
     if arguments.get(_CODE):
         raise SpecError(

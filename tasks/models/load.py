@@ -39,8 +39,9 @@ def load(
     An encoder with a masked language head becomes a `MaskedModel`, which only scores.
     Packed weights that compressed-tensors wrote are loaded through transformers; code that
     comes with a model is never run. A GGUF file is run by llama.cpp: its weights keep
-    their types, and `dtype` is that of the key-value cache. What else a model can do beside
-    answering as a `LanguageModel` is asked of it by the protocols of `tasks.models.asked`.
+    their types, and `dtype` is that of the key-value cache. A folder that stands for a
+    model of lm-eval's gives that model. What else a model can do beside answering as a
+    `LanguageModel` is asked of it by the protocols of `tasks.models.asked`.
 
     Args:
         ref: folder in Hugging Face layout, a GGUF file, or a hub id where the hub can be

@@ -247,7 +247,7 @@ def shown():
         yield typed.removeprefix("$ assay "), printed
 
 
-@pytest.mark.parametrize(("typed", "printed"), shown(), ids=lambda text: text[:24])
+@pytest.mark.parametrize(("typed", "printed"), [*shown()], ids=lambda text: text[:24])
 def test_the_guide_shows_what_is_printed(typed, printed, say, stories260k, shared_data):
     words = shlex.split(typed.replace("models/stories260K", str(stories260k)))
     code, out, err = say(*words, data=shared_data)
@@ -256,3 +256,18 @@ def test_the_guide_shows_what_is_printed(typed, printed, say, stories260k, share
     # perplexity carries the last digits of sums whose order may change
     kept = [line for line in printed.splitlines() if "perplexity" not in line]
     assert [line for line in out.splitlines() if "perplexity" not in line] == kept
+
+
+def test_check_counts_the_documents_of_the_data_folder(say, shared_data):
+    from flows.home import find_home
+    from flows.sizing import sizes
+    from flows.spec import load_spec
+
+    tiny = Path(__file__).with_name("runs") / "tiny.yaml"
+    asked = ["evaluate.tasks=[copa, hellaswag]", "evaluate.limit=null", "audits=[]"]
+    home = find_home({"ASSAY_DATA": str(shared_data)})
+    found = sizes(load_spec(tiny, asked), home)
+    assert (found["evaluate/acc/copa"].n, found["evaluate/acc/copa"].clusters) == (100, 100)
+    # endings of one video or article belong together: 704 sources of 1,000 documents
+    size = found["evaluate/acc/hellaswag"]
+    assert (size.n, size.clusters) == (1000, 704)

@@ -158,6 +158,7 @@ def test_a_model_elsewhere_is_known_by_what_was_stated(tmp_path):
         ("lm-eval:hf,pretrained", "NAME=VALUE"),
         ("lm-eval:local-completions,model=m,api_key=abc", "api_key would be written down"),
         ("lm-eval:hf,pretrained=x/y,trust_remote_code=True", "never run"),
+        ("lm-eval:hf,pretrained=x/y,peft=a/b", "merge them into a model folder"),
         ("lm-eval:hf,pretrained=/no/such/folder", "no such folder"),
     ],
 )
