@@ -117,7 +117,7 @@ def _text(
 ) -> dict[str, Any]:
     """The drift over a text; where tokens differ, the reason, if tasks say more."""
     from audits.drift import DELTA_QUANTILES, KL_QUANTILES, MOST_KEPT
-    from tasks.compare import TokensDiffer, text_drift
+    from tasks.compare import NotComparable, text_drift
     from tasks.models.load import load
     from tasks.models.predictions import Predicts
 
@@ -133,7 +133,7 @@ def _text(
         loaded[side] = model
     try:
         drift = text_drift(loaded["base"], loaded["variant"], documents.rows)
-    except TokensDiffer as error:
+    except NotComparable as error:
         if alone:
             raise SpecError(f"compare: {error}") from error
         return {"source": documents.source, "absent": str(error)}

@@ -1,6 +1,6 @@
 """Stage: what changes between a model and its base, over a text and over questions."""
 
-from tasks.compare.text import TokensDiffer, text_drift
+from tasks.compare.text import NotComparable, text_drift
 from tasks.compare.words import words
 
-__all__ = ["TokensDiffer", "text_drift", "words"]
+__all__ = ["NotComparable", "text_drift", "words"]

@@ -11,12 +11,12 @@ from audits.errors import AuditError
 from tasks.models.predictions import Prediction, Predicts
 
 
-class TokensDiffer(AuditError):
-    """Two models do not cut a text into the same tokens, so there is no divergence."""
+class NotComparable(AuditError):
+    """Two models do not predict the same tokens of a text, so there is no divergence."""
 
 
 def text_drift(
-    base: Predicts, variant: Predicts, documents: Sequence[tuple[str, str]]
+    base: object, variant: object, documents: Sequence[tuple[str, str]]
 ) -> TextDrift:
     """What two models say of documents (id, text), both read once, in step.
 
@@ -24,9 +24,15 @@ def text_drift(
     text.
 
     Raises:
-        TokensDiffer: vocabularies or windows are not the same.
+        NotComparable: a model predicts no next token (`Predicts`), or vocabularies or
+            windows are not the same.
         MeasureError: a model gives what is not finite.
     """
+    if not (isinstance(base, Predicts) and isinstance(variant, Predicts)):
+        raise NotComparable(
+            "one of the models predicts no next token (an encoder, or one that only scores), "
+            "so there is no KL; compare the models on tasks"
+        )
     _require_one_vocabulary(base, variant)
     found = TextDrift()
     texts = [text for _, text in documents]
@@ -54,7 +60,7 @@ def _require_one_vocabulary(base: Predicts, variant: Predicts) -> None:
         said.append(vocabulary())
     if said[0] != said[1]:
         odd = len(said[0].items() ^ said[1].items())
-        raise TokensDiffer(
+        raise NotComparable(
             f"the tokenizers differ in {odd} entries, so token ids mean different things and "
             "there is no KL; compare the models on tasks"
         )
@@ -62,17 +68,17 @@ def _require_one_vocabulary(base: Predicts, variant: Predicts) -> None:
 
 def _require_same(ours: Prediction | None, theirs: Prediction | None) -> None:
     if ours is None or theirs is None or ours.text != theirs.text:
-        raise TokensDiffer(
+        raise NotComparable(
             "the two models cut the text into different numbers of windows, so there is no KL; "
             "compare the models on tasks"
         )
     if ours.logprobs.shape[1] != theirs.logprobs.shape[1]:
-        raise TokensDiffer(
+        raise NotComparable(
             f"the base knows {ours.logprobs.shape[1]} tokens and the variant "
             f"{theirs.logprobs.shape[1]}, so there is no KL; compare the models on tasks"
         )
     if not np.array_equal(ours.tokens, theirs.tokens):
-        raise TokensDiffer(
+        raise NotComparable(
             f"the two models read text {ours.text} as different tokens or in different windows "
             f"({len(ours.tokens)} and {len(theirs.tokens)} tokens), so there is no KL; compare "
             "the models on tasks"

@@ -5,6 +5,10 @@ import sqlite3
 
 import pytest
 
+from flows.home import Home
+from flows.plan import make
+from flows.spec import load_spec
+from tasks.artifact import Artifact
 from tasks.models.testing import tiny_gpt2, tiny_llama
 
 TEXT = "\n\n".join(
@@ -217,5 +221,24 @@ def test_audits_and_comparisons_do_without_the_cache_as_well(models, dataset, fr
     assert len(list((home / "artifacts").glob("again-*"))) == 3
 
 
-def test_a_run_shares_its_answers_and_without_the_cache_keeps_none(first):
+def test_a_run_keeps_its_answers(first):
     assert kept(first.cli.home) > 0
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_every_stage_of_a_run_that_asks_a_model_is_told_of_the_cache_or_not(
+    tiny, tmp_path, keeps
+):
+    home = Home(tmp_path, (), "", keeps_scores=keeps)
+    calls = []
+
+    def perform(wanted):
+        calls.append(wanted)
+        return Artifact(kind="part", path=str(tmp_path), digest=wanted.key, stage=wanted.stage)
+
+    make(load_spec(tiny, []), home, perform)
+    asking = [c for c in calls if c.stage in ("evaluate", "audit")]
+    assert len(asking) == 3 * 3, "one evaluation and two audits of each of three candidates"
+    told = {"scores": str(tmp_path / "scores")} if keeps else {}
+    assert all(c.context == told for c in asking)
+    assert not any("scores" in c.context for c in calls if c not in asking)

@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tasks.compare import TokensDiffer, text_drift
+from audits.testing import FakeModel
+from tasks.compare import NotComparable, text_drift
 from tasks.models.load import load
 from tasks.models.predictions import Prediction
 from tasks.models.testing import tiny_gpt2, tiny_llama
@@ -79,12 +80,17 @@ def test_documents_are_counted_and_empty_ones_are_none(models):
 
 
 def test_other_vocabularies_are_refused_before_anything_is_computed(models):
-    with pytest.raises(TokensDiffer, match="tokenizers differ"):
+    with pytest.raises(NotComparable, match="tokenizers differ"):
         text_drift(models["base"], models["larger"], DOCUMENTS)
 
 
+def test_a_model_that_only_scores_is_refused(models):
+    with pytest.raises(NotComparable, match="predicts no next token"):
+        text_drift(models["base"], FakeModel(), DOCUMENTS)
+
+
 def test_other_windows_are_refused(models):
-    with pytest.raises(TokensDiffer, match="different windows"):
+    with pytest.raises(NotComparable, match="different windows"):
         text_drift(models["base"], models["shorter"], DOCUMENTS)
 
 
@@ -99,7 +105,7 @@ def test_other_windows_are_refused(models):
 )
 def test_streams_that_part_are_refused(theirs, said):
     ours = Scripted(lambda: [uniform(0, [1, 2]), uniform(1, [1])])
-    with pytest.raises(TokensDiffer, match=said):
+    with pytest.raises(NotComparable, match=said):
         text_drift(ours, Scripted(theirs), [("a", "x"), ("b", "y")])
 
 
