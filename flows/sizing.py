@@ -38,17 +38,21 @@ def _audited(audit: Audit, rows: Sequence[Mapping[str, object]]) -> Iterable[tup
     if not rows:
         return
     examples = audit.examples(rows)
+    owners = [e.cluster or e.id for e in examples]
     known = audit.strata(examples)
+    counted: dict[tuple[tuple[str, str], ...], Size] = {}
     for declared in audit.declares():
-        asked = declared.where.items()
+        asked = tuple(sorted(declared.where.items()))
         if any(column not in known[0] for column, _ in asked):
             continue
-        kept = [
-            e
-            for e, strata in zip(examples, known, strict=True)
-            if all(strata.get(column) == wanted for column, wanted in asked)
-        ]
-        yield declared.name, Size(len(kept), len({e.cluster or e.id for e in kept}))
+        if asked not in counted:
+            kept = [o for o, s in zip(owners, known, strict=True) if _meets(s, asked)]
+            counted[asked] = Size(len(kept), len(set(kept)))
+        yield declared.name, counted[asked]
+
+
+def _meets(strata: Mapping[str, object], asked: Iterable[tuple[str, str]]) -> bool:
+    return all(strata.get(column) == wanted for column, wanted in asked)
 
 
 def _evaluated(settings: EvaluateSettings, rows: Rows) -> Iterable[tuple[str, Size]]:
