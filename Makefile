@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check bench constraints clean
+.PHONY: help quickstart test check browser bench constraints clean
 
 help:
 	@echo "make quickstart   install, then train, compress, audit and gate a small model"
@@ -27,13 +27,14 @@ $(VENV)/.dev: $(VENV)/.run
 quickstart: $(VENV)/.run
 	$(BIN)/assay run infra/runs/quickstart.yaml
 
-test: $(VENV)/.dev
-	infra/browser
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-check: $(VENV)/.dev
-	infra/browser
+check: $(VENV)/.dev browser
 	PATH="$(abspath $(BIN)):$$PATH" infra/check
+
+browser:
+	infra/browser
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench

@@ -89,8 +89,8 @@ def _ranked(score: Floats, label: Floats) -> tuple[Ints, Ints, Ints, Ints]:
     """Rows of label 1; of label 0 by score; how many of these each of those beats, or ties."""
     positive, negative = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
     negative = negative[np.argsort(score[negative], kind="stable")]
-    ranks = (np.searchsorted(score[negative], score[positive], side) for side in SIDES)
-    return positive, negative, *ranks
+    below, up_to = (np.searchsorted(score[negative], score[positive], side) for side in SIDES)
+    return positive, negative, below, up_to
 
 
 def bin_of(confidence: Floats, bins: int) -> Ints:

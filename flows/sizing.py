@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from audits.audit import Audit
 from audits.estimand import Exact
-from audits.model import Example
 from flows.home import Home
 from flows.spec import RunSpec
 from registry.planning import Size
@@ -45,29 +44,35 @@ def _audited(
     if not rows:
         return
     examples = audit.examples(rows)
+    owners = [e.cluster or e.id for e in examples]
     known = audit.strata(examples)
+    counted: dict[tuple[tuple[str, str], ...], Size] = {}
     for declared in audit.declares():
-        asked = declared.where.items()
+        asked = tuple(sorted(declared.where.items()))
         if any(column not in known[0] for column, _ in asked):
             continue
-        kept = [
-            (e, strata)
-            for e, strata in zip(examples, known, strict=True)
-            if all(strata.get(column) == wanted for column, wanted in asked)
-        ]
-        groups = {
-            column: {
-                name: _size(e for e, strata in kept if strata[column] == name)
-                for name in sorted({str(strata[column]) for _, strata in kept} - {""})
-            }
-            for column in columns
-            if column in known[0]
-        }
-        yield declared.name, replace(_size(e for e, _ in kept), groups=groups)
+        if asked not in counted:
+            kept = [k for k in zip(owners, known, strict=True) if _meets(k[1], asked)]
+            counted[asked] = replace(
+                _size(owner for owner, _ in kept),
+                groups={c: _groups(kept, c) for c in columns if c in known[0]},
+            )
+        yield declared.name, counted[asked]
 
 
-def _size(examples: Iterable[Example]) -> Size:
-    clusters = [e.cluster or e.id for e in examples]
+def _groups(kept: Sequence[tuple[str, Mapping[str, object]]], column: str) -> dict[str, Size]:
+    """Size of each group that a column makes."""
+    names = sorted({str(strata[column]) for _, strata in kept} - {""})
+    return {n: _size(owner for owner, strata in kept if strata[column] == n) for n in names}
+
+
+def _meets(strata: Mapping[str, object], asked: Iterable[tuple[str, str]]) -> bool:
+    return all(strata.get(column) == wanted for column, wanted in asked)
+
+
+def _size(owners: Iterable[str]) -> Size:
+    """Of examples, given the cluster of each."""
+    clusters = list(owners)
     return Size(len(clusters), len(set(clusters)))
 
 

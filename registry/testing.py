@@ -4,8 +4,10 @@ import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from audits.estimand import Declared, Exact, Ratio
 from audits.evidence import Evidence, Part, records_frame
@@ -13,6 +15,9 @@ from registry import layout
 from registry.backend import Facts
 from registry.store import Dataset, Publication, Value, Version
 from registry.versions import VersionStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -215,17 +220,26 @@ def facts(
     name: str = "facts",
 ) -> Part:
     """Right (1) and wrong (0) answers to examples e0, e1, …; `lost` ids have no record."""
-    rows = [
-        {"example": f"e{i}", "cluster": f"c{i // per_cluster}", "right": r, "wrong": 1 - r}
-        for i, r in enumerate(outcomes)
-    ]
+    answers = list(outcomes)
+    asked = _asked(len(answers), per_cluster)
+    records = asked.assign(right=answers, wrong=[1 - r for r in answers])
+    if lost:
+        records = records[~records["example"].isin(lost)].reset_index(drop=True)
     return Part(
         name=name,
         kind="closed_world",
         declared=(RECALL, WRONG),
-        expected=tuple(str(row["example"]) for row in rows),
-        records=records_frame(row for row in rows if row["example"] not in lost),
+        expected=tuple(asked["example"]),
+        records=records,
         basis=basis,
+    )
+
+
+@lru_cache(maxsize=64)
+def _asked(n: int, per_cluster: int) -> "pd.DataFrame":
+    """Records without answers; simulations ask for the same thousands of times."""
+    return records_frame(
+        {"example": f"e{i}", "cluster": f"c{i // per_cluster}"} for i in range(n)
     )
 
 

@@ -224,23 +224,39 @@ def cli(tmp_path):
 
 
 @pytest.fixture
-def here(first, monkeypatch, capsys):
-    """Runs a command in this process, over the home of the first run: code, stdout, stderr."""
+def inside(monkeypatch, capsys):
+    """Gives `assay` over a home in this process: code, stdout, stderr."""
     before = dict(os.environ)
     for name in CONFIGURED:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ASSAY_HOME", str(first.cli.home))
     monkeypatch.chdir(ROOT)
 
-    def run(*arguments):
-        capsys.readouterr()
-        code = main(list(map(str, arguments)))
-        said = capsys.readouterr()
-        return code, said.out, said.err
+    def over(home):
+        monkeypatch.setenv("ASSAY_HOME", str(home))
 
-    yield run
+        def run(*arguments):
+            capsys.readouterr()
+            code = main(list(map(str, arguments)))
+            said = capsys.readouterr()
+            return code, said.out, said.err
+
+        return run
+
+    yield over
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def here(first, inside):
+    """Runs a command in this process, over the home of the first run."""
+    return inside(first.cli.home)
+
+
+@pytest.fixture
+def say(inside, tmp_path):
+    """Runs a command in this process, over an empty home."""
+    return inside(tmp_path / "home")
 
 
 @pytest.fixture

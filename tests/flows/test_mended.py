@@ -11,30 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
 from tasks.models.testing import tiny_llama
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def say(tmp_path, monkeypatch, capsys):
-    """Runs a command in this process over an empty home: code, stdout, stderr."""
-    before = dict(os.environ)
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ASSAY_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(ROOT)
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = main(list(map(str, arguments)))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield run
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A person's mistake is one sentence with place, value and remedy, before any compute."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,24 +11,42 @@ import pytest
 from tasks.models.testing import tiny_llama
 
 ROOT = Path(__file__).parents[2]
-ASK = (
-    "import sys; from flows.cli import main; code = main(); "
-    "print(*sorted({'prefect', 'torch', 'mlflow'} & set(sys.modules)), end=''); sys.exit(code)"
-)
+ASK = """
+import contextlib, io, json, os, sys
+from flows.cli import main
+said = []
+for home, words in json.load(sys.stdin):
+    os.environ["ASSAY_HOME"] = home
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    loaded = sorted({"prefect", "torch", "mlflow"} & set(sys.modules))
+    said.append([code, out.getvalue(), loaded, err.getvalue()])
+print(json.dumps(said))
+"""
 
 
-@pytest.fixture
-def ask(tmp_path):
-    """Run a command; what it prints on stdout is which heavy libraries it has loaded."""
+def ask(commands, folder):
+    """Run commands one after the other in one process, each with a home of its own.
 
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-c", ASK, *map(str, arguments)],
-            env=os.environ | {"ASSAY_HOME": str(tmp_path / "home")},
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+    Returns for each its exit code, its stdout, which heavy libraries are loaded after it,
+    and its stderr.
+    """
+    asked = [(str(folder / f"{at}/home"), list(map(str, c))) for at, c in enumerate(commands)]
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input=json.dumps(asked), env=os.environ | {"PREFECT_HOME": str(folder / "prefect")},
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
-    return run
+
+def refused_at_once(said, folder, at, words):
+    code, out, loaded, err = said[at]
+    assert (code, out, loaded) == (2, "", []), err
+    one_sentence(err, *words)
+    assert not (folder / f"{at}/home/artifacts").exists()
 
 
 def one_sentence(error, *words):
@@ -40,73 +59,88 @@ def one_sentence(error, *words):
     return line
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("seed: 0", "sed: 0", ["run.yaml", "sed: unknown key", "did you mean 'seed'"]),
-        ("bits: 8", "bits: '8'", ["run.yaml", "variants[0].steps[0].bits", "'8'", "4"]),
-        ("seed: 0", "seed: 0\nseed: 1", ["run.yaml, line 4", "'seed' is given twice"]),
-        ("kind: magnitude", "kind: magnitud", ["'magnitud'", "did you mean 'magnitude'"]),
-        ("kind: association", "kind: associaton", ["'associaton'", "'association'"]),
-        ("measure: evaluate/bits_per_byte/heldout, bound", "measure: facts/recal, bound",
-         ["policy lenient, rules[0]", "'facts/recal'", "nearest: ", "facts/recall/known"]),
-        ("  rules:", "  rules: []\n  prefer: {measure: profile/size_bytes}\n  about: |",
-         ["policy", "no rules", "add a rule"]),
-    ],
-    ids=["unknown key", "wrong type", "doubled key", "unknown method", "unknown audit",
-         "unknown measure", "empty policy"],
-)  # fmt: skip
-def test_a_wrong_run_file_is_answered_before_anything_is_loaded(
-    ask, tiny, tmp_path, old, new, words
-):
-    text = tiny.read_text()
-    assert old in text
-    (tmp_path / "run.yaml").write_text(text.replace(old, new, 1))
-    said = ask("run", tmp_path / "run.yaml", "--json")
-    assert (said.returncode, said.stdout) == (2, ""), said.stderr
-    one_sentence(said.stderr, *words)
-    assert not (tmp_path / "home/artifacts").exists()
+WRONG_FILES = {
+    "unknown key": ("seed: 0", "sed: 0",
+                    ["run.yaml", "sed: unknown key", "did you mean 'seed'"]),
+    "wrong type": ("bits: 8", "bits: '8'",
+                   ["run.yaml", "variants[0].steps[0].bits", "'8'", "4"]),
+    "doubled key": ("seed: 0", "seed: 0\nseed: 1",
+                    ["run.yaml, line 4", "'seed' is given twice"]),
+    "unknown method": ("kind: magnitude", "kind: magnitud",
+                       ["'magnitud'", "did you mean 'magnitude'"]),
+    "unknown audit": ("kind: association", "kind: associaton",
+                      ["'associaton'", "'association'"]),
+    "unknown measure": (
+        "measure: evaluate/bits_per_byte/heldout, bound", "measure: facts/recal, bound",
+        ["policy lenient, rules[0]", "'facts/recal'", "nearest: ", "facts/recall/known"]),
+    "empty policy": ("  rules:",
+                     "  rules: []\n  prefer: {measure: profile/size_bytes}\n  about: |",
+                     ["policy", "no rules", "add a rule"]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["run", "gone.yaml"], ["gone.yaml", "cannot be read", "check the path"]),
-        (["check", "gone.yaml"], ["gone.yaml", "cannot be read"]),
-        (["run", "TINY", "--set", "model={kind: checkpoint, path: EMPTY}"],
-         ["empty", "no config.json", "save_pretrained"]),
-        (["run", "TINY", "--set", "model={kind: checkpoint, path: PICKLED}"],
-         ["pytorch_model.bin", "pickled weights", "safe_serialization"]),
-        (["run", "TINY", "--set", "model={kind: checkpoint, path: ./nowhere}"],
-         ["nowhere", "no such folder"]),
-        (["run", "TINY", "--set", "data={kind: sets, sets: {train: {path: gone.txt}}}"],
-         ["gone.txt", "no such file", "check the path"]),
-        (["run", "TINY", "--set", "seed"], ["--set seed", "place=value"]),
-        (["run", "TINY", "--set", "policy=gone.yaml"], ["gone.yaml", "cannot be read"]),
-        (["policy", "lint", "gone.yaml"], ["gone.yaml", "cannot be read"]),
-        (["rum", "TINY"], ["rum", "run", "assay --help"]),
-        (["run"], ["SPEC", "assay --help"]),
-        (["run", "TINY", "--jsn"], ["--jsn", "--json"]),
-    ],
-    ids=["missing file", "missing file to check", "no model", "pickled", "no folder",
-         "missing corpus", "a change without value", "missing policy", "policy to lint",
-         "no such command", "no run file", "no such option"],
-)  # fmt: skip
-def test_a_wrong_command_is_answered_before_anything_is_loaded(
-    ask, tiny, tmp_path, arguments, words
-):
-    (tmp_path / "empty").mkdir()
-    pickled = tmp_path / "pickled"
+@pytest.fixture(scope="module")
+def wrong_files(tiny, tmp_path_factory):
+    folder, text = tmp_path_factory.mktemp("files"), tiny.read_text()
+    commands = []
+    for at, (old, new, _) in enumerate(WRONG_FILES.values()):
+        assert old in text
+        (folder / str(at)).mkdir()
+        (folder / f"{at}/run.yaml").write_text(text.replace(old, new, 1))
+        commands.append(["run", folder / f"{at}/run.yaml", "--json"])
+    return ask(commands, folder), folder
+
+
+@pytest.mark.parametrize("at", range(len(WRONG_FILES)), ids=WRONG_FILES)
+def test_a_wrong_run_file_is_answered_before_anything_is_loaded(wrong_files, at):
+    refused_at_once(*wrong_files, at, list(WRONG_FILES.values())[at][2])
+
+
+WRONG_COMMANDS = {
+    "missing file": (["run", "gone.yaml"], ["gone.yaml", "cannot be read", "check the path"]),
+    "missing file to check": (["check", "gone.yaml"], ["gone.yaml", "cannot be read"]),
+    "no model": (["run", "TINY", "--set", "model={kind: checkpoint, path: EMPTY}"],
+                 ["empty", "no config.json", "save_pretrained"]),
+    "pickled": (["run", "TINY", "--set", "model={kind: checkpoint, path: PICKLED}"],
+                ["pytorch_model.bin", "pickled weights", "safe_serialization"]),
+    "no folder": (["run", "TINY", "--set", "model={kind: checkpoint, path: ./nowhere}"],
+                  ["nowhere", "no such folder"]),
+    "missing corpus": (
+        ["run", "TINY", "--set", "data={kind: sets, sets: {train: {path: gone.txt}}}"],
+        ["gone.txt", "no such file", "check the path"]),
+    "a change without value": (["run", "TINY", "--set", "seed"],
+                               ["--set seed", "place=value"]),
+    "missing policy": (["run", "TINY", "--set", "policy=gone.yaml"],
+                       ["gone.yaml", "cannot be read"]),
+    "policy to lint": (["policy", "lint", "gone.yaml"], ["gone.yaml", "cannot be read"]),
+    "no such command": (["rum", "TINY"], ["rum", "run", "assay --help"]),
+    "no run file": (["run"], ["SPEC", "assay --help"]),
+    "no such option": (["run", "TINY", "--jsn"], ["--jsn", "--json"]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wrong_commands(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "empty").mkdir()
+    pickled = folder / "pickled"
     pickled.mkdir()
     (pickled / "config.json").write_text('{"model_type": "llama"}')
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    places = {"TINY": tiny, "EMPTY": tmp_path / "empty", "PICKLED": pickled}
-    for name, place in places.items():
-        arguments = [a.replace(name, str(place)) for a in arguments]
-    said = ask(*arguments)
-    assert (said.returncode, said.stdout) == (2, ""), said.stderr
-    one_sentence(said.stderr, *words)
-    assert not (tmp_path / "home/artifacts").exists()
+    places = {"TINY": tiny, "EMPTY": folder / "empty", "PICKLED": pickled}
+
+    def placed(word):
+        for name, place in places.items():
+            word = word.replace(name, str(place))
+        return word
+
+    commands = [list(map(placed, words)) for words, _ in WRONG_COMMANDS.values()]
+    return ask(commands, folder), folder
+
+
+@pytest.mark.parametrize("at", range(len(WRONG_COMMANDS)), ids=WRONG_COMMANDS)
+def test_a_wrong_command_is_answered_before_anything_is_loaded(wrong_commands, at):
+    refused_at_once(*wrong_commands, at, list(WRONG_COMMANDS.values())[at][1])
 
 
 @pytest.mark.parametrize(
@@ -120,15 +154,16 @@ def test_a_wrong_command_is_answered_before_anything_is_loaded(
     ids=["an empty document", "bytes that are no UTF-8", "an empty file", "an unknown format"],
 )
 def test_a_corpus_that_cannot_be_used_is_named_and_leaves_nothing(
-    cli, tiny, tmp_path, name, content, code, words
+    say, tiny, tmp_path, name, content, code, words
 ):
     (tmp_path / name).write_bytes(content)
     data = f"data={{kind: sets, sets: {{train: {{path: {tmp_path / name}}}}}}}"
-    said = cli("train", tiny, "--set", data)
-    assert said.code == code, said.err
-    one_sentence(said.err, *words)
-    assert not (cli.artifacts / "sealed").exists()
-    assert list((cli.artifacts / "work").rglob("content")) == []
+    got, out, err = say("train", tiny, "--set", data)
+    assert (got, out) == (code, ""), err
+    one_sentence(err, *words)
+    artifacts = tmp_path / "home/artifacts"
+    assert not (artifacts / "sealed").exists()
+    assert list((artifacts / "work").rglob("content")) == []
 
 
 def test_a_stage_that_fails_under_prefect_is_still_one_sentence(copied, tiny):
