@@ -4,6 +4,9 @@
 choice without shots and with five, and what a file of 32-bit floats differs from
 transformers. lm-eval's side talks to llama-cpp-python's own server on loopback, which needs
 `pip install 'llama-cpp-python[server]'`; where that is absent, the report says so.
+
+The numbers of the two are far apart, and lm-eval's are the wrong ones: see
+`infra/decisions/2026-11-25-gguf-files-by-llama-cpp-in-process.md`.
 """
 
 import argparse

@@ -78,10 +78,10 @@ def test_a_command_of_the_readme_works(command, places, again, here):
 
 
 @pytest.mark.parametrize("command", START)
-def test_a_server_of_the_readme_answers(command, first, port, wait, responds):
+def test_a_server_of_the_readme_answers(command, cli, port, wait, responds):
     number = port()
     _, *arguments = shlex.split(command)
-    process = first.cli.start(*arguments, "--port", number)
+    process = cli.start(*arguments, "--port", number)
     wait(lambda: responds(f"http://127.0.0.1:{number}/"), process, command)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
