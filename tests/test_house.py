@@ -52,3 +52,9 @@ def test_mlflow_is_imported_in_one_module_only():
         if re.search(r"^\s*(import|from) mlflow\b", path.read_text("utf-8"), re.MULTILINE)
     ]
     assert found == ["registry/mlflow_store.py"]
+
+
+def test_workers_keep_together_what_belongs_together(request):
+    # xdist names the group in the id of a test; without it every worker makes every home.
+    grouped = bool(request.config.getoption("loadgroup", False))
+    assert request.node.nodeid.endswith("@tests/test_house.py") == grouped
