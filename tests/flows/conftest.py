@@ -55,7 +55,7 @@ class Cli:
     def __init__(self, home, prefect=""):
         self.home, self.prefect = Path(home), prefect
 
-    def __call__(self, *arguments, timeout=240, **environment):
+    def __call__(self, *arguments, timeout=600, **environment):
         process = self.start(*arguments, **environment)
         try:
             out, err = process.communicate(timeout=timeout)
