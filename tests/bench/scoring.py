@@ -175,6 +175,7 @@ def compare(model: TorchModel, requests: Requests, repeats: int) -> dict[str, ob
         "ratio": ratio(wall), "ratio_cpu": ratio(cpu),
         "largest_difference_nats": max(d for d, _ in apart),
         "greedy_flags_that_differ": sum(g for _, g in apart),
+        "left_truncated": work["truncated"],
         "unique_tokens": work["tokens"], "asked_tokens": work["asked"],
         "gflops_of_unique_tokens": round(gflops, 1),
         "share_of_peak": round(gflops / statistics.median(wall["ours"]) / peak()[0], 3),
@@ -240,10 +241,13 @@ def unique_work(model: TorchModel, requests: Requests) -> dict[str, int]:
     """Operations that the distinct tokens of all requests need, nothing padded.
 
     Two for each weight of the body, four for each channel and layer and token attended to,
-    two for each weight of the head at each distinct asked position.
+    two for each weight of the head at each distinct asked position. `truncated` requests
+    did not fit: cut on the left, contexts with the same shots begin differently.
     """
     hf = model.hf
-    pairs = [truncate(p, model.max_length) for p in model.encoder.pairs(requests)]
+    whole = model.encoder.pairs(requests)
+    pairs = [truncate(p, model.max_length) for p in whole]
+    truncated = sum(a != b for a, b in zip(whole, pairs, strict=True))
     forest = Forest(pairs)
     first = np.minimum(forest.context - 1, forest.fed)
     fresh = forest.fed - forest.shared
@@ -254,7 +258,9 @@ def unique_work(model: TorchModel, requests: Requests) -> dict[str, int]:
     body = sum(p.numel() for p in hf.parameters()) - head * (1 if tied else 2)
     layers, width = hf.config.num_hidden_layers, hf.config.hidden_size
     flops = 2 * body * fresh.sum() + 4 * width * layers * attended + 2 * head * asked
-    return {"tokens": int(fresh.sum()), "asked": asked, "flops": int(flops)}
+    return {
+        "tokens": int(fresh.sum()), "asked": asked, "flops": int(flops), "truncated": truncated,
+    }  # fmt: skip
 
 
 _peak: list[tuple[float, float]] = []
