@@ -33,7 +33,7 @@ def mcnemar(b: int, c: int) -> float:
         b: pairs where only the new model has the property.
         c: pairs where only the old one has it.
 
-    >>> mcnemar(12, 3)
+    >>> round(mcnemar(12, 3), 8)
     0.03515625
     """
     from scipy import special  # statsmodels has it too, and takes a second to load

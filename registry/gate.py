@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
-from audits.significance import changed
 from registry.finding import Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
@@ -196,6 +195,8 @@ def _asserted(
 
 def _regressed(rules: Sequence[AnyRule], findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """The findings, with a pass called surely worse only where Holm's test lets it be named."""
+    from audits.significance import changed  # numpy, which no reader of a policy needs
+
     compared = [
         f
         for rule, f in zip(rules, findings, strict=True)

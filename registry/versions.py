@@ -186,7 +186,16 @@ class VersionStore:
         """The last decision on a version, or None where it was never judged."""
         if not version.verdict:
             return None
-        return layout.read_decision(self.attachment(version, layout.DECISION), version)
+        path = self.attachment(version, layout.DECISION)
+        found = layout.read_decision(path, version)
+        entry = self.history(version.name).last(version.number, "decision")
+        folder = self.attachment(version, layout.SEALS).parent
+        if (
+            entry is None
+            or sealing.digest_of(path) != sealing.read(folder, entry.seal).decision
+        ):
+            raise EvidenceError(f"{path}: it was altered since it was sealed; judge again")
+        return found
 
     def nominate(self, version: Version) -> None:
         """Point `candidate` at a version."""

@@ -41,13 +41,13 @@ def section(text, heading):
 
 
 def test_a_card_says_verdict_findings_lineage_and_every_measure_with_n():
-    known = evidence("w1", facts(rights(200, 10), per_cluster=5), disk(123456), parent="w0")
+    known = evidence("w1", facts(rights(400, 20), per_cluster=5), disk(123456), parent="w0")
     text = card(known, decide(POLICY, Case(known, evidence("w0"), today=TODAY)))
     assert "# toy: int8" in text
     assert "**PASS** on 2026-05-01 by policy strict" in text
     assert "(soft)" in text
     assert re.search(
-        r"\| facts/recall \| 0\.95 \| 0\.\d+ to 0\.\d+ \| 200 in 40 clusters", text
+        r"\| facts/recall \| 0\.95 \| 0\.\d+ to 0\.\d+ \| 400 in 80 clusters", text
     )
     assert "| profile/size\\_bytes | 123,456 bytes | exact | 1 | lower |" in text
 
