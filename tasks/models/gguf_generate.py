@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tasks.models.gguf_plan import Plan
 from tasks.models.gguf_runtime import TOKENS, Network
 from tasks.models.gguf_vocabulary import Vocabulary
+from tasks.models.luck import luck
 
 CELLS = 4096
 """Tokens of one group of prompts: each new token attends to all of them, masked or not."""
@@ -34,23 +35,36 @@ class Sampling:
 def continue_prompts(
     network: Network,
     vocabulary: Vocabulary,
+    texts: Sequence[str],
     prompts: Sequence[Sequence[int]],
     how: Sampling,
 ) -> list[list[str]]:
-    """Texts of the continuations, `how.n` for each prompt, in the order of the prompts."""
+    """Texts of the continuations, `how.n` for each prompt, in the order of the prompts.
+
+    Args:
+        network: the file's network.
+        vocabulary: the file's vocabulary.
+        texts: the prompts, by which they get their luck.
+        prompts: their tokens.
+        how: length, luck and where to stop.
+    """
     samples = 1 if how.temperature == 0 else how.n
     lines = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(samples)]
+    lots = luck(how.seed, texts, samples, how.max_new_tokens).reshape(
+        len(texts), samples, how.max_new_tokens
+    )
     lines.sort(key=lambda line: tuple(prompts[line[0]]))  # neighbours share beginnings
-    texts: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int], str] = {}
     with tqdm(total=len(lines), desc="generating", unit="text", delay=3, leave=False) as bar:
         while lines:
             size = _group([len(prompts[p]) + how.max_new_tokens for p, _ in lines], network)
             group, lines = lines[:size], lines[size:]
             run = _Run(network, vocabulary, [prompts[p] for p, _ in group], how)
-            texts |= zip(group, run.finish(_luck(how, group)), strict=True)
+            chances = [lots[prompt][sample] for prompt, sample in group]
+            found |= zip(group, run.finish(np.stack(chances)), strict=True)
             bar.update(len(group))
     return [
-        [texts[prompt, sample % samples] for sample in range(how.n)]
+        [found[prompt, sample % samples] for sample in range(how.n)]
         for prompt in range(len(prompts))
     ]
 
@@ -59,16 +73,6 @@ def _group(cells: Sequence[int], network: Network) -> int:
     """How many of the first continuations go together; each has a sequence of its own."""
     fit = int(np.searchsorted(np.cumsum(cells), CELLS, side="right"))
     return max(1, min(fit, network.sequences // 2))
-
-
-def _luck(how: Sampling, lines: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
-    """Uniform numbers, one row per (prompt, sample), one column per new token."""
-    return np.stack(
-        [
-            np.random.default_rng([how.seed, prompt, sample]).random(how.max_new_tokens)
-            for prompt, sample in lines
-        ]
-    )
 
 
 class _Run:

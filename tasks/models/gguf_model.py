@@ -164,7 +164,7 @@ class GgufModel:
         room = self.max_length - max_new_tokens
         ids = [tokens[-room:] for tokens in self.encoder.contexts(prompts)]
         how = Sampling(max_new_tokens, seed, temperature, n, tuple(stop))
-        return continue_prompts(self.network, self.tokenizer, ids, how)
+        return continue_prompts(self.network, self.tokenizer, prompts, ids, how)
 
     def _windows(self, texts: Sequence[str], *, add_special: bool) -> list[list[Pair]]:
         encoder = self.encoder

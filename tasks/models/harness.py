@@ -59,11 +59,18 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
         texts: dict[int, str] = {}
         for wanted, numbers in _by_settings(requests).items():
             until, max_new, temperature = wanted
-            found = self.model.generate(
-                [requests[i].args[0] for i in numbers],
-                max_new_tokens=max_new, seed=self.seed, temperature=temperature, stop=until,
-            )  # fmt: skip
-            texts |= {i: samples[0] for i, samples in zip(numbers, found, strict=True)}
+            asked: dict[str, list[int]] = {}
+            for i in numbers:
+                asked.setdefault(requests[i].args[0], []).append(i)
+            # A prompt that a task repeats wants as many samples: by itself it has one luck.
+            for n in sorted({len(again) for again in asked.values()}):
+                prompts = [prompt for prompt, again in asked.items() if len(again) == n]
+                found = self.model.generate(
+                    prompts, max_new_tokens=max_new, seed=self.seed, temperature=temperature,
+                    stop=until, n=n if temperature else 1,
+                )  # fmt: skip
+                for prompt, samples in zip(prompts, found, strict=True):
+                    texts |= zip(asked[prompt], samples * (n // len(samples)), strict=True)
         return [texts[i] for i in range(len(requests))]
 
     @property

@@ -54,10 +54,12 @@ def _batch(model: "TorchModel", batch: Sequence[Window], width: int) -> Iterator
     for row, (_, (context, tokens)) in enumerate(batch):
         fed = (*context, *tokens[:-1])
         ids[row, : len(fed)] = fed
+    # The mode is left before anything is given out: whoever reads two models in turn would
+    # otherwise leave the two modes crosswise, and training afterwards would find it still on.
     with torch.inference_mode():
         logits = model.hf(torch.from_numpy(ids).to(model.hf.device), use_cache=False).logits
-        for row, (number, (context, tokens)) in enumerate(batch):
-            first = len(context) - 1
-            mine = logits[row, first : first + len(tokens)].float()
-            logprobs = torch.log_softmax(mine, dim=-1).cpu().numpy()
-            yield Prediction(number, np.asarray(tokens, np.int64), logprobs)
+    for row, (number, (context, tokens)) in enumerate(batch):
+        first = len(context) - 1
+        mine = logits[row, first : first + len(tokens)].float()
+        logprobs = torch.log_softmax(mine, dim=-1).cpu().numpy()
+        yield Prediction(number, np.asarray(tokens, np.int64), logprobs)

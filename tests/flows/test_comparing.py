@@ -227,14 +227,15 @@ def test_a_run_keeps_its_answers(first):
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_every_stage_of_a_run_that_asks_a_model_is_told_of_the_cache_or_not(
-    tiny, tmp_path, keeps
+    tiny, first, tmp_path, keeps
 ):
     home = Home(tmp_path, (), "", keeps_scores=keeps)
+    [made] = (first.cli.artifacts / "sealed/data").glob("*/content")
     calls = []
 
     def perform(wanted):
         calls.append(wanted)
-        return Artifact(kind="part", path=str(tmp_path), digest=wanted.key, stage=wanted.stage)
+        return Artifact(kind="part", path=str(made), digest=wanted.key, stage=wanted.stage)
 
     make(load_spec(tiny, []), home, perform)
     asking = [c for c in calls if c.stage in ("evaluate", "audit")]

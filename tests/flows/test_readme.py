@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audits.testing import FakeModel, check_audit
+from tasks.models.gguf_write import write_gguf
 from tasks.models.testing import tiny_llama
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -52,6 +53,7 @@ def places(first, tmp_path_factory):
     return SMALL | {
         "models/stories260K": model,
         "MODEL": model,
+        "model.gguf": str(write_gguf(Path(model), folder / "model.gguf")),
         "BASE VARIANT": f"{model} {tiny_llama(folder / 'variant', seed=1)}",
         "--text FILE": f"--text {held}",
         "--data DIR": f"--data {dataset}",

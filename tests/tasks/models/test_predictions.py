@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from tasks.models.load import load
 from tasks.models.predictions import WINDOW, Predicts, cut
+from tasks.models.testing import tiny_llama
 from tasks.models.windows import windows
 
 TEXTS = [
@@ -68,3 +71,14 @@ def test_windows_are_of_512_tokens_at_the_most():
     tokens = list(range(2000))
     assert cut(tokens, 0, 8192) == windows(tokens, 0, WINDOW)
     assert cut(tokens, 0, 128) == windows(tokens, 0, 128)
+
+
+def test_two_models_read_in_turn_leave_torch_as_it_was(tmp_path):
+    one, other = (load(tiny_llama(tmp_path / str(s), seed=s)) for s in (0, 1))
+    texts = ["The baker of Ulvara.", "Once upon a time"]
+    for pair in zip(one.predictions(texts), other.predictions(texts), strict=True):
+        assert len(pair) == 2
+        assert not torch.is_inference_mode_enabled()
+    abandoned = one.predictions(texts)
+    next(abandoned)
+    assert not torch.is_inference_mode_enabled()

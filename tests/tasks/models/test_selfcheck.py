@@ -11,6 +11,7 @@ from audits.testing import FakeModel
 from tasks.models.encode import Pair
 from tasks.models.memory import Remembering
 from tasks.models.progress import Progress
+from tasks.models.scorecache import opened
 from tasks.models.selfcheck import ITEMS, Reservoir, selfcheck
 from tasks.models.testing import REQUESTS
 
@@ -35,9 +36,9 @@ def test_what_was_computed_is_computed_again_once(model):
     assert selfcheck(m) == {}
 
 
-def test_what_a_memory_answered_is_not_computed_again(model):
+def test_what_a_memory_answered_is_not_computed_again(model, tmp_path):
     m = model()
-    memory = Remembering(m)
+    memory = Remembering(m, opened(tmp_path / "scores"))
     memory.score(REQUESTS)
     assert "rescored_max_diff" in selfcheck(memory)
     memory.score(REQUESTS)
