@@ -1,5 +1,7 @@
 """What did each document of a benchmark come to?"""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,9 +96,7 @@ def outcome(
                 | key
                 | _values(sample, metrics)
             )
-            hashes.append(
-                "-".join(str(sample[f"{h}_hash"]) for h in ("doc", "prompt", "target"))
-            )
+            hashes.append(_question_hash(sample))
     return Outcome(
         name=f"task/{found.name}",
         expected=tuple(example for leaf in found.leaves for example in leaf.ids()),
@@ -106,6 +106,17 @@ def outcome(
         notes=notes,
         documents=found.documents,
     )
+
+
+def _question_hash(sample: Mapping[str, Any]) -> str:
+    """Hash of the document, with lm-eval's own of the prompt and the target.
+
+    lm-eval's hash of a document depends on the order of its fields, and `datasets` gives
+    the same file's fields now in one order, now in another.
+    """
+    doc = json.dumps(sample["doc"], sort_keys=True, default=str)
+    digest = hashlib.sha256(doc.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digest}-{sample['prompt_hash']}-{sample['target_hash']}"
 
 
 def _first_filter(samples: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

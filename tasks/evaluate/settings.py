@@ -53,7 +53,7 @@ class EvaluateSettings(Settings):
     @property
     def version(self) -> int:
         """Raised when the code changes what is measured."""
-        return 2
+        return 3
 
     def declares(self) -> tuple[Declared, ...]:
         """The measures promised: each metric of each task, bits per byte of each text."""
