@@ -18,6 +18,8 @@ PREFIX = "lm-eval:"
 SHEET = "lm_eval_model.json"
 LOCAL = "pretrained"
 """The argument by which lm-eval's backends are given a model's folder or hub id."""
+STATED = "stated, not a content hash"
+"""How a model is known that is elsewhere: what answers there may change."""
 _SECRET = frozenset({"api_key", "auth_token", "token", "header"})
 _CODE = "trust_remote_code"
 _MORE_WEIGHTS = frozenset({"peft", "delta", "gguf_file"})
@@ -51,7 +53,7 @@ class Borrowed(Settings):
         said: dict[str, str | int | float | bool] = {
             "backend": f"{PREFIX}{self.backend}",
             "arguments": ",".join(f"{k}={v}" for k, v in sorted(given.items())),
-            "identity": "content hash" if self.weights else "stated, not a content hash",
+            "identity": "content hash" if self.weights else STATED,
             "lm_eval": metadata.version("lm-eval"),
         }
         return said | ({"weights": self.weights} if self.weights else {})

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from audits.model import LanguageModel, Score
 from tasks.artifact import fingerprint
 from tasks.models.asked import Loaded, ScoresText
+from tasks.models.borrowing import STATED
 from tasks.models.folder import weights_digest
 from tasks.models.load import load
 from tasks.models.scorecache import ScoreCache, opened
@@ -44,15 +45,15 @@ class Remembering:
     What is neither scoring nor generating (`tokenizer`, `conditions`, `max_length`) is the
     inner model's own.
 
-    Without a cache, or where a model has no digest to be known by, only requests repeated
-    within one call are saved.
+    Without a cache, or where a model's content is not known (what answers behind an address
+    may be another model tomorrow), only requests repeated within one call are saved.
     """
 
     def __init__(self, inner: LanguageModel, cache: ScoreCache | None = None) -> None:
         self.inner = inner
         self.counts = {"asked": 0, "computed": 0}
         """Distinct requests of each call, and how many of them had to be computed."""
-        self._cache = cache if inner.digest else None
+        self._cache = cache if _is_known(inner) else None
         self._policy = policy(inner)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the inner model has
@@ -160,6 +161,12 @@ class RememberingTexts(Remembering):
 
         what = ["score_text", str(add_special)]
         return self._recall(what, [(text,) for text in texts], compute, SCORES)
+
+
+def _is_known(model: LanguageModel) -> bool:
+    """Whether a model is known by its content and not by what somebody called it."""
+    conditions: Mapping[str, object] = getattr(model, "conditions", {})
+    return bool(model.digest) and conditions.get("identity") != STATED
 
 
 def remembering(inner: LanguageModel, cache: ScoreCache | None = None) -> Remembering:

@@ -5,6 +5,7 @@ model keeps a sample of what it really computed (what a cache answered was compu
 elsewhere); a stage ends by computing that sample again, one sequence at a time.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from tasks.models.encode import Pair
 ITEMS = 64
 MOST_NATS = 1e-3
 """Largest difference of a log-probability in float32."""
+FLOAT32 = frozenset({"float32", "f32"})
 
 
 class Reservoir:
@@ -66,10 +68,20 @@ def selfcheck(model: Any) -> dict[str, float]:  # noqa: ANN401 - any model, or a
     found = model.recheck()
     if found is None:
         return {}
-    if model.conditions.get("dtype") == "float32" and not found <= MOST_NATS:
+    if _in_float32(model.conditions) and not found <= MOST_NATS:
         raise MeasureError(
             f"INCONCLUSIVE(numeric): a log-probability differs by {found:.2g} nats when its "
             f"sequence is scored alone, more than the {MOST_NATS:g} allowed in float32; the "
             "weights may be near overflow, or this network does not bear batching"
         )
     return {"rescored_max_diff": found}
+
+
+def _in_float32(conditions: Mapping[str, object]) -> bool:
+    """Whether weights, and what is kept of a context, have all 32 bits.
+
+    A GGUF file says its type in llama.cpp's words, and that of its cache beside it.
+    """
+    dtype = str(conditions.get("dtype")).lower()
+    kept = str(conditions.get("kv_dtype", "float32")).lower()
+    return dtype in FLOAT32 and kept in FLOAT32

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits.testing import FakeModel
+from tasks.models.borrowing import STATED
 from tasks.models.harness import ScoresText
 from tasks.models.load import load
 from tasks.models.memory import Remembering, policy, remembered, remembering
@@ -154,6 +155,13 @@ def test_a_model_without_a_digest_is_not_remembered(cache):
     for _ in range(2):
         Remembering(model, cache).score([("a", "x")])
     assert len(model.asked) == 2
+
+
+def test_a_model_known_only_by_its_address_is_not_remembered(cache):
+    model = Counting(identity=STATED)
+    for _ in range(2):
+        Remembering(model, cache).score([("a", "b")])
+    assert len(model.asked) == 2  # what answers there may be another model by now
 
 
 def test_values_for_each_token_are_another_question(cache):

@@ -19,8 +19,8 @@ from tasks.models.testing import REQUESTS
 class Answering:
     """A model whose sample, computed again, is off by so much."""
 
-    def __init__(self, off, dtype="float32"):
-        self.off, self.conditions = off, {"dtype": dtype}
+    def __init__(self, off, dtype="float32", **more):
+        self.off, self.conditions = off, {"dtype": dtype} | more
 
     def recheck(self):
         return self.off
@@ -62,6 +62,13 @@ def test_a_difference_over_a_thousandth_of_a_nat_ends_the_stage(off):
 
 def test_bfloat16_is_recorded_and_not_judged():
     assert selfcheck(Answering(0.3, "bfloat16")) == {"rescored_max_diff": 0.3}
+
+
+def test_a_gguf_file_is_judged_where_weights_and_cache_have_all_bits():
+    with pytest.raises(MeasureError, match="scored alone"):
+        selfcheck(Answering(2e-3, "F32", kv_dtype="float32"))
+    assert selfcheck(Answering(2e-3, "Q8_0", kv_dtype="float32"))
+    assert selfcheck(Answering(2e-3, "F32", kv_dtype="bfloat16"))
 
 
 def test_a_model_that_cannot_be_asked_again_records_nothing():
