@@ -1,7 +1,7 @@
 """The pipeline: data, model, variants, measurements, versions, the gate, the report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.checking import require_sound
+from flows.checking import foresee, require_sound
 from flows.home import Home, find_home, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
@@ -39,7 +39,12 @@ def pipeline(
     spec = load_spec(Path(run_file), changes)
     require_sound(spec, home)
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
-    performer = Performer(home, ledger)
+
+    def warn() -> None:
+        for one in foresee(spec, home):
+            talk(f"note: {one.rule}: {one.said}")
+
+    performer = Performer(home, ledger, warn)
     made = make(spec, home, performer)
     with ledger.records("publish"):
         publisher = Publisher(spec, home, made, ledger)
@@ -58,17 +63,22 @@ def pipeline(
 
 
 class Performer:
-    """Carries out calls as Prefect tasks and keeps the ledger."""
+    """Carries out calls as Prefect tasks and keeps the ledger.
 
-    def __init__(self, home: Home, ledger: Ledger) -> None:
+    Before the first stage that must be made, and only then, it calls `first`.
+    """
+
+    def __init__(self, home: Home, ledger: Ledger, first: Callable[[], None]) -> None:
         self._vault = Vault(home.artifacts)
         self._ledger = ledger
+        self._first: Callable[[], None] | None = first
 
     def __call__(self, wanted: Call) -> Artifact:
         """The sealed artifact of a call, made now or found."""
         found = self._vault.find(wanted.stage, wanted.key)
         stage = prefect_task(wanted.stage)
         if found is None:
+            self._begin()
             # Prefect may remember a result whose artifact has been removed.
             stage = stage.with_options(refresh_cache=True)
             talk(f"  {wanted.stage} {wanted.label} …")
@@ -81,6 +91,11 @@ class Performer:
             Entry.of(wanted, made, facts, cached=found is not None, elapsed=elapsed)
         )
         return made
+
+    def _begin(self) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            first()
 
 
 @task(name="gate", log_prints=False, persist_result=False, cache_policy=NO_CACHE)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.checking import foresee, require_sound
-from flows.home import Home, open_registry, talk
+from flows.checking import require_sound
+from flows.home import Home, open_registry
 from flows.prefect_server import PrefectServer
 from flows.spec import load_spec
 
@@ -21,8 +21,6 @@ def run_pipeline(path: Path, changes: Sequence[str], home: Home) -> dict[str, An
     began = time.perf_counter()
     spec = load_spec(path, changes)
     require_sound(spec, home)
-    for one in foresee(spec, home):
-        talk(f"note: {one.rule}: {one.said}")
     with _prefect(home):
         from flows.pipeline import pipeline
 
