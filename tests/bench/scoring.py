@@ -58,7 +58,7 @@ def main() -> int:
         items, pairs = options.items * times, options.pairs * times
         report[name] = {
             task: compare(model, requests, options.repeats)
-            for task, requests in scenarios(data, items, pairs)
+            for task, requests in scenarios(model, data, items, pairs)
         }
         if name == "stories260K" and options.short:
             report["short_requests"] = short(model, options.short)
@@ -95,8 +95,13 @@ MODELS: dict[str, Callable[[Path], TorchModel | None]] = {
 }  # fmt: skip
 
 
-def scenarios(data: Path, items: int, pairs: int) -> Iterator[tuple[str, Requests]]:
-    """Requests as lm-eval's tasks make them, half of each kind of data."""
+def scenarios(
+    model: TorchModel, data: Path, items: int, pairs: int
+) -> Iterator[tuple[str, Requests]]:
+    """Requests as lm-eval's tasks make them, half of each kind of data.
+
+    Where five shots are cut on the left, a task whose five shots fit the window is asked too.
+    """
     swag, arc = list(hellaswag(data)), list(arc_easy(data))
     half = max(1, items // 2)
     yield "no_shots", [*ask(swag[SHOTS:][:half]), *ask(arc[SHOTS:][:half])]
@@ -107,10 +112,26 @@ def scenarios(data: Path, items: int, pairs: int) -> Iterator[tuple[str, Request
             *ask(arc[SHOTS:][:half], shots=arc[:SHOTS]),
         ],
     )
+    if model.max_length < 1024:
+        yield "five_shots_that_fit", fitting(model, arc, items)
     yield "pairs", [*blimp(data, max(1, pairs // 2)), *crows(data, max(1, pairs // 2))]
 
 
 Question = tuple[str, list[str], int]
+
+
+def fitting(model: TorchModel, questions: Sequence[Question], n: int) -> Requests:
+    """Questions behind the five shortest of the first fifty, as many as the window holds."""
+    shots = sorted(questions[:50], key=lambda q: len(q[0] + q[1][q[2]]))[:SHOTS]
+    asked = [ask([question], shots) for question in questions[50:]]
+    room = model.max_length
+    whole = [model.encoder.pairs(requests) for requests in asked]
+    kept = [
+        requests
+        for requests, pairs in zip(asked, whole, strict=True)
+        if all(truncate(p, room) == p for p in pairs)
+    ]
+    return [request for requests in kept[:n] for request in requests]
 
 
 def hellaswag(data: Path) -> Iterator[Question]:
