@@ -242,17 +242,21 @@ def sums(
     if not of.proportion:
         complete(declared, chosen)
     value = numbers(declared, chosen, of.value)
-    over = numbers(declared, chosen, of.over) if of.over else np.ones(len(lost))
-    weight = numbers(declared, chosen, of.weight) if of.weight else np.ones(len(lost))
+    over, weight = (
+        numbers(declared, chosen, column) if column else np.broadcast_to(1.0, len(lost))
+        for column in (of.over, of.weight)
+    )
     if lost.any():
         most = over[~lost].max()
         over = np.where(lost & ~(np.isfinite(over) & (over != 0)), most, over)
         weight = np.where(np.isfinite(weight), weight, weight[~lost].max())
         bad = float((declared.better == "lower") == worst)
         value = np.where(lost, bad * over, value)
-    if of.proportion and not ((value >= -1e-9) & (value <= over + 1e-9)).all():
+    binary = of.proportion and bool(((value == 0) | (value == over)).all())
+    shares = binary or not of.proportion or (value >= -1e-9) & (value <= over + 1e-9)
+    if not np.all(shares):
         raise MeasureError(f"{declared.name}: {of.value} is no share of {of.over or 1}")
-    if (over < 0).any() or (weight < 0).any():
+    if (of.over and (over < 0).any()) or (of.weight and (weight < 0).any()):
         raise MeasureError(f"{declared.name}: a denominator or weight is negative")
     placed = chosen.placed()
     if alone and lost.any():
@@ -265,7 +269,7 @@ def sums(
         den=over * weight if of.weight else over,
         heaviest_row=float(potential.max()),
         heaviest_cluster=float(heaviest),
-        binary=of.proportion and bool(((value == 0) | (value == over)).all()),
+        binary=binary,
     )
 
 
