@@ -198,6 +198,9 @@ class _Weights:
     def __init__(self, lib: Any, file: Path, *, gpu: bool) -> None:  # noqa: ANN401
         params = lib.llama_model_default_params()
         params.n_gpu_layers = -1 if gpu else 0
+        # llama.cpp's products of quantized weights on AMX end the process at the second token
+        # of a batch (github.com/ggml-org/llama.cpp/issues/20824); AVX-512 gets them right
+        params.use_extra_bufts &= b"AMX_INT8 = 1" not in lib.llama_print_system_info()
         self.pointer = lib.llama_model_load_from_file(str(file).encode(), params)
         if self.pointer is None:
             raise ValueError("no model")

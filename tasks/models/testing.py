@@ -206,3 +206,17 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> Path:  # noqa: ANN401 - u
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def quantized(whole: Path, out: Path, kind: int) -> Path:
+    """A GGUF file of 32-bit floats quantized by llama.cpp to a `LLAMA_FTYPE`."""
+    import ctypes
+
+    from tasks.models.gguf_runtime import library
+
+    lib = library()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = kind
+    if lib.llama_model_quantize(str(whole).encode(), str(out).encode(), ctypes.byref(params)):
+        raise ValueError(f"{whole}: llama.cpp could not quantize it")
+    return out

@@ -11,7 +11,6 @@ The numbers of the two are far apart, and lm-eval's are the wrong ones: see
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -55,11 +54,14 @@ def main() -> int:
 
 def report(home: Path, options: argparse.Namespace) -> dict[str, object]:
     from tasks.models.gguf_write import write_gguf
+    from tasks.models.testing import quantized
 
     source = llama(home / "source", options.layers)
     whole = write_gguf(source, home / "f32.gguf")
     agreement = differs(source, whole)
-    small = quantize(whole, home / "q8_0.gguf")
+    small = quantized(whole, home / "q8_0.gguf", Q8_0)
+    if odd := set(types(small)) - {"Q8_0", "F32"}:
+        raise SystemExit(f"llama.cpp fell back to {sorted(odd)}")
     whole.unlink()
     return {
         "threads": threads(),
@@ -92,20 +94,6 @@ def llama(folder: Path, layers: int) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def quantize(whole: Path, out: Path) -> Path:
-    """Let llama.cpp quantize; a matrix of another type than Q8_0 is an error."""
-    from tasks.models.gguf_runtime import library
-
-    lib = library()
-    params = lib.llama_model_quantize_default_params()
-    params.ftype = Q8_0
-    if lib.llama_model_quantize(str(whole).encode(), str(out).encode(), ctypes.byref(params)):
-        raise SystemExit("llama.cpp could not quantize the model")
-    if odd := set(types(out)) - {"Q8_0", "F32"}:
-        raise SystemExit(f"llama.cpp fell back to {sorted(odd)}")
-    return out
 
 
 def types(file: Path) -> dict[str, int]:
