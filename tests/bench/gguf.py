@@ -197,6 +197,21 @@ def through_lm_eval(url: str, asked: Sequence[Request]) -> list[tuple[float, boo
     return answers
 
 
+_SERVER = """
+import llama_cpp.llama_cpp as llama_cpp
+from llama_cpp.server.__main__ import main
+if b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info():
+    given = llama_cpp.llama_model_default_params
+    def plain():
+        params = given()
+        params.use_extra_bufts = False
+        return params
+    llama_cpp.llama_model_default_params = plain
+main()
+"""
+"""The server; on AMX, where it would crash, with the switch that it does not offer."""
+
+
 @contextlib.contextmanager
 def server(file: Path) -> Iterator[tuple[psutil.Process, str] | None]:
     """llama-cpp-python's own server on loopback, or None where its extra is absent."""
@@ -210,7 +225,7 @@ def server(file: Path) -> Iterator[tuple[psutil.Process, str] | None]:
         port = probe.getsockname()[1]
     process = psutil.Popen(
         [
-            sys.executable, "-m", "llama_cpp.server", "--model", str(file), "--host",
+            sys.executable, "-c", _SERVER, "--model", str(file), "--host",
             "127.0.0.1", "--port", str(port), "--logits_all", "true", "--n_ctx", "2048",
             "--n_threads", str(threads()), "--n_threads_batch", str(threads()),
             "--verbose", "false",
