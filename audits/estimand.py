@@ -62,11 +62,30 @@ class Exact(Settings):
 
 
 class Auroc(Settings):
-    """Probability that a row with label 1 scores above one with label 0; ties count half."""
+    """Probability that a row with label 1 scores above one with label 0; ties count half.
+
+    With `against`, another score of the same rows, it is how far the one lies above the other.
+    """
 
     kind: Literal["auroc"] = "auroc"
     score: str
     label: str
+    against: str = ""
+
+
+class RiskCoverage(Settings):
+    """An area under the risk-coverage curve of a confidence; `audits.selective.areas`.
+
+    `correct` is 1 or 0 in every row. The generalised area (`augrc`) weighs every failure
+    alike; `aurc` weighs the surest most; `eaurc` is AURC above the best order's. With
+    `against`, another confidence of the same rows, it is how far the one lies above the other.
+    """
+
+    kind: Literal["risk_coverage"] = "risk_coverage"
+    area: Literal["aurc", "augrc", "eaurc"] = "augrc"
+    confidence: str
+    correct: str
+    against: str = ""
 
 
 class CalibrationError(Settings):
@@ -91,7 +110,8 @@ class Spread(Settings):
 
 
 Estimand = Annotated[
-    Ratio | Exact | Auroc | CalibrationError | Spread, Field(discriminator="kind")
+    Ratio | Exact | Auroc | RiskCoverage | CalibrationError | Spread,
+    Field(discriminator="kind"),
 ]
 
 

@@ -1,22 +1,30 @@
-"""AUROC, calibration error and spread, alone and paired, by redrawing clusters."""
+"""AUROC, risk-coverage, calibration error, spread: alone and paired, by redrawing clusters."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from audits import resample
+from audits import resample, selective
 from audits.columns import compact
 from audits.errors import MeasureError
-from audits.estimand import Auroc, CalibrationError, Declared, Estimate, Spread
+from audits.estimand import (
+    Auroc,
+    CalibrationError,
+    Declared,
+    Estimate,
+    RiskCoverage,
+    Spread,
+)
 from audits.groups import group_difference
 from audits.intervals import Floats, Ints
 from audits.pairing import pairing
 from audits.sample import Selection, nameless, numbers
 
+Found = tuple[list[resample.Statistic], int]
 
-def _statistics(
-    declared: Declared, rows: Selection, cluster: Ints, clusters: int
-) -> tuple[list[resample.Statistic], int]:
+
+def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: int) -> Found:
     """Statistics of cluster counts, equal at the estimate, whose intervals' hull is wanted.
 
     With them, how many trials the rarer kind of row is worth. `cluster` numbers the rows'
@@ -24,25 +32,66 @@ def _statistics(
     """
     of = declared.of
     if isinstance(of, Auroc):
-        score, label = numbers(declared, rows, of.score), numbers(declared, rows, of.label)
-        if set(np.unique(label)) != {0.0, 1.0}:
-            raise MeasureError(f"{declared.name}: {of.label} must hold both 0 and 1, no more")
-        kinds = [len(np.unique(cluster[label == kind])) for kind in (0, 1)]
-        return [resample.auroc(score, label, cluster, clusters)], min(kinds)
+        return _auroc(declared, of, rows, cluster, clusters)
+    if isinstance(of, RiskCoverage):
+        return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError):
-        confidence = numbers(declared, rows, of.confidence)
-        correct = numbers(declared, rows, of.correct)
-        if confidence.min() < 0 or confidence.max() > 1 or not np.isin(correct, (0, 1)).all():
-            raise MeasureError(
-                f"{declared.name}: confidences lie in [0, 1], outcomes are 0 or 1"
-            )
-        asked = confidence, correct, of.bins
-        both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
-        return [resample.by_cluster(s, cluster) for s in both], len(np.unique(cluster))
+        return _calibration(declared, of, rows, cluster)
     assert isinstance(of, Spread)
     value, group = _grouped(declared, of, rows)
     found = resample.by_cluster(resample.spread(value, group), cluster)
     return [found], len(np.unique(cluster))
+
+
+def _auroc(
+    declared: Declared, of: Auroc, rows: Selection, cluster: Ints, clusters: int
+) -> Found:
+    label = numbers(declared, rows, of.label)
+    if set(np.unique(label)) != {0.0, 1.0}:
+        raise MeasureError(f"{declared.name}: {of.label} must hold both 0 and 1, no more")
+    kinds = [len(np.unique(cluster[label == kind])) for kind in (0, 1)]
+    sides = [
+        resample.auroc(numbers(declared, rows, score), label, cluster, clusters)
+        for score in (of.score, of.against)
+        if score
+    ]
+    return [_above(sides)], min(kinds)
+
+
+def _risk_coverage(
+    declared: Declared, of: RiskCoverage, rows: Selection, cluster: Ints
+) -> Found:
+    correct = _outcomes(declared, rows, of.correct)
+    sides = [
+        selective.areas(numbers(declared, rows, confidence), 1 - correct, of.area)
+        for confidence in (of.confidence, of.against)
+        if confidence
+    ]
+    return [resample.by_cluster(_above(sides), cluster)], len(np.unique(cluster))
+
+
+def _above(sides: Sequence[resample.Statistic]) -> resample.Statistic:
+    """The one statistic, or how far the first of two lies above the second."""
+    return sides[0] if len(sides) == 1 else _change(sides[0], sides[1])
+
+
+def _calibration(
+    declared: Declared, of: CalibrationError, rows: Selection, cluster: Ints
+) -> Found:
+    confidence = numbers(declared, rows, of.confidence)
+    correct = _outcomes(declared, rows, of.correct)
+    if confidence.min() < 0 or confidence.max() > 1:
+        raise MeasureError(f"{declared.name}: {of.confidence} must lie in [0, 1]")
+    asked = confidence, correct, of.bins
+    both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
+    return [resample.by_cluster(s, cluster) for s in both], len(np.unique(cluster))
+
+
+def _outcomes(declared: Declared, rows: Selection, column: str) -> Floats:
+    found = numbers(declared, rows, column)
+    if not np.isin(found, (0, 1)).all():
+        raise MeasureError(f"{declared.name}: {column} must be 0 or 1 in every record")
+    return found
 
 
 def _grouped(declared: Declared, of: Spread, rows: Selection) -> tuple[Floats, Ints]:
@@ -81,9 +130,19 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
             declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
         )
     low, high = min(found.low, value), max(found.high, value)
-    if isinstance(of, Auroc):
-        low, high = max(0.0, low), min(1.0, high)
+    least, most = _range(declared)
+    low, high = max(least, low), min(most, high)
     return Estimate(value, low, high, len(cluster), clusters, found.method, found.se)
+
+
+def _range(declared: Declared) -> tuple[float, float]:
+    """Between what values the measure can lie."""
+    of = declared.of
+    if isinstance(of, Auroc | RiskCoverage) and of.against:
+        return -1.0, 1.0
+    if isinstance(of, Auroc) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
+        return 0.0, 1.0
+    return -math.inf, math.inf
 
 
 def redrawn_difference(
@@ -123,7 +182,7 @@ def _hull(
     cells: int,
     level: float,
 ) -> resample.Resampled:
-    bca = isinstance(declared.of, Auroc)
+    bca = isinstance(declared.of, Auroc | RiskCoverage)
     return resample.hull(
         [
             resample.interval(each, clusters, level, trials=trials, bca=bca, cells=cells)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from audits.errors import MeasureError
-from audits.estimand import Auroc, CalibrationError, Declared, Exact, Ratio, Spread
+from audits.estimand import (
+    Auroc,
+    CalibrationError,
+    Declared,
+    Exact,
+    Ratio,
+    RiskCoverage,
+    Spread,
+)
 from audits.evidence import records_frame
 from audits.intervals import clopper_pearson, tango
 from audits.resample import bin_of, calibration_error
@@ -25,6 +33,8 @@ KINDS = [
     Ratio(value="x", over="asked"),
     Ratio(value="c", proportion=False),
     Auroc(score="c", label="x"),
+    Auroc(score="c", label="x", against="w"),
+    RiskCoverage(confidence="c", correct="x"),
     CalibrationError(confidence="c", correct="x"),
     Spread(value="c"),
 ]
