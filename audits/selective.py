@@ -172,15 +172,14 @@ def certified_threshold(
     return math.inf
 
 
-def penalised(answered: Floats, correct: Floats, target: float) -> Floats:
-    """Score of each row where a wrong answer costs `target` / (1 - `target`).
+def penalised(answered: float, correct: float, target: float) -> float:
+    """Score of a row where a wrong answer costs `target` / (1 - `target`).
 
     1 for a right answer, 0 for none: at this price answering pays where the chance of being
     right exceeds `target`, so a model that says so of itself is rewarded for silence and
     plain accuracy would reward its guess (Kalai et al., arXiv:2509.04664).
 
-    >>> penalised(np.array([1.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0]), 0.75).tolist()
+    >>> [penalised(*row, 0.75) for row in ((1, 1), (1, 0), (0, 1))]
     [1.0, -3.0, 0.0]
     """
-    cost = target / (1 - target)
-    return np.asarray(answered * (correct - cost * (1 - correct)))
+    return float(answered * (correct - target / (1 - target) * (1 - correct)))

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audits.audit import Audit, Tools
 from audits.estimand import Declared
@@ -68,6 +68,33 @@ class FakeModel:
             tokens=(each,) * words if per_token else (),
             moments=(_moments(each),) * words if moments else (),
         )  # fmt: skip
+
+
+WORLD_MODELS = ("oracle", "guesser", "abstainer", "liar")
+"""Fakes of which theory says what an audit of facts must find."""
+
+
+def world_model(kind: str, rows: Sequence[Mapping[str, Any]], sure: float = 0.95) -> FakeModel:
+    """One of `WORLD_MODELS` over the rows of a set `facts`, as sure of all it says.
+
+    The oracle knows every fact and when there is none; the guesser gives the first candidate
+    to every question, the abstainer the word for not knowing, and the liar a wrong candidate.
+    """
+    said: dict[str, str] = {}
+    size: dict[str, int] = {}
+    for row in rows:
+        right, candidates = row["object"] or row["abstain"], row["candidates"]
+        false = next(c for c in candidates if c != right)
+        silence = row["abstain"]
+        answers = dict(zip(WORLD_MODELS, (right, candidates[0], silence, false), strict=True))
+        said[row["prompt"]], size[row["prompt"]] = answers[kind], len(candidates)
+
+    def score(prompt: str, text: str) -> float:
+        if text == f" {said[prompt]}.":
+            return math.log(sure)
+        return math.log((1 - sure) / size[prompt])
+
+    return FakeModel(score, lambda prompt: f" {said[prompt]}.", digest=kind)
 
 
 def check_audit(

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from audits.candidates import PREVALENCES, STRATA
-from audits.estimand import Auroc, Declared, Ratio
+from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 
 BINS = {"1": 1, "2-4": 4, "5-16": 16, "17-64": 64, "65-up": None}
 """Exposures by the name of their bin, with its last count."""
 TEST = {"scope": "test"}
+TARGETS = {"50": 0.5, "75": 0.75, "90": 0.9}
+"""Confidence from which on answering is worth it, by its name in percent."""
 
 
 def measures(confident: float) -> tuple[Declared, ...]:
@@ -167,6 +169,18 @@ def _confidence() -> list[Declared]:
             of=Auroc(score="confidence", label="hit"),
             about="does confidence separate right answers to known facts from all else",
         ),
+        *(
+            Declared(
+                name=area,
+                better="lower",
+                unit="score",
+                where=TEST,
+                of=RiskCoverage(area=area, confidence="confidence", correct="hit"),
+                about=about,
+            )
+            for area, about in _AREAS.items()
+        ),
+        *_certified(),
         _share("residual", "residual", "lower", "probability of none of the candidates"),
         Declared(
             name="entropy/K",
@@ -177,3 +191,43 @@ def _confidence() -> list[Declared]:
             about="entropy over the candidates, known facts",
         ),
     ]
+
+
+_AREAS: dict[Literal["augrc", "aurc"], str] = {
+    "augrc": "average risk of a wrong answer that no threshold withholds, all questions",
+    "aurc": "mean share wrong among the surest answers, over every coverage, all questions",
+}
+
+
+def _certified() -> list[Declared]:
+    found = [
+        _share(
+            "coverage/certified",
+            "certified",
+            "higher",
+            "answered above the threshold that the calibration split certifies, 30 % "
+            "unanswerable",
+            weight="weight_30",
+        ),
+        _share(
+            "risk/certified",
+            "certified_wrong",
+            "lower",
+            "wrong or to nothing among those answers",
+            over="certified",
+            weight="weight_30",
+        ),
+    ]
+    found += [
+        _share(
+            f"score/t_{name}",
+            f"score_{name}",
+            "higher",
+            f"1 a right answer, {-target / (1 - target):.3g} a wrong one, 0 none; answering "
+            f"from confidence {target:g} on, 30 % unanswerable",
+            weight="weight_30",
+            proportion=False,
+        )
+        for name, target in TARGETS.items()
+    ]
+    return found

@@ -235,8 +235,8 @@ def test_the_promise_of_a_certified_threshold_holds():
 
 
 def test_a_wrong_answer_costs_what_the_target_says():
-    found = selective.penalised(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]), 0.9)
-    assert found.tolist() == pytest.approx([1, -9, 0, 0])
+    rows = (1, 1), (1, 0), (0, 1), (0, 0)
+    assert [selective.penalised(*row, 0.9) for row in rows] == pytest.approx([1, -9, 0, 0])
 
 
 def test_a_curve_has_no_point_inside_a_tie():

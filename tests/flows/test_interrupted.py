@@ -63,7 +63,7 @@ def test_a_killed_training_continues_from_its_checkpoint_to_the_same_weights(
     work = copied.artifacts / "work"
     wait(lambda: list(work.glob("evaluate-*/content")), process, "evaluating")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert err.strip().splitlines()[-1] == (
         "assay: interrupted; the next run continues where this one stopped"
