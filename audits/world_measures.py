@@ -28,9 +28,11 @@ def _share(
     weight: str = "",
     proportion: bool = True,
     where: Mapping[str, str] | None = None,
+    unit: str = "share",
 ) -> Declared:
     return Declared(
         name=name,
+        unit=unit,
         better=better,
         about=about,
         where={**TEST, **(where or {})},
@@ -227,6 +229,7 @@ def _certified() -> list[Declared]:
             f"from confidence {target:g} on, 30 % unanswerable",
             weight="weight_30",
             proportion=False,
+            unit="score",
         )
         for name, target in TARGETS.items()
     ]

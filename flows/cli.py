@@ -67,7 +67,10 @@ Asked = Annotated[
 VersionName = Annotated[str, typer.Argument(metavar="NAME/VERSION")]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 DataFolder = Annotated[
-    Path | None, typer.Option("--data", help="A dataset folder, as the data stage seals it.")
+    Path | None,
+    typer.Option(
+        "--data", help="A dataset folder, or a .yaml file with the data of a run file."
+    ),
 ]
 NoCache = Annotated[
     bool,

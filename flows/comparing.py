@@ -52,7 +52,7 @@ def compare(base: str, variant: str, asked: Asked, home: Home) -> Answer:
     """
     from tasks.compare import words
 
-    data = dataset_input(asked.data)
+    data = dataset_input(asked.data, home)
     documents = _documents(asked, data)
     questions = asked.tasks + asked.audits
     if documents is None and not questions:

@@ -12,7 +12,7 @@ from flows.home import Home
 from flows.spec import BASE, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun
-from tasks.data import sources
+from tasks.data import AnyData, sources
 from tasks.data.catalog import entry, find
 from tasks.dataset import set_names
 from tasks.evaluate import EvaluateSettings
@@ -61,18 +61,20 @@ def make(spec: RunSpec, home: Home, perform: Perform) -> Made:
 
 
 def make_dataset(spec: RunSpec, home: Home, perform: Perform) -> Artifact:
-    """The dataset of a run; what it reads from outside is part of its key."""
-    roots = "\n".join(map(str, home.data_roots))
-    return perform(
-        call(
-            "data",
-            spec.data,
-            {},
-            root=home.artifacts,
-            label=spec.data.kind,
-            sources=sources(spec.data, home.data_roots),
-            context={"roots": roots},
-        )
+    """The dataset of a run."""
+    return perform(data_call(spec.data, home))
+
+
+def data_call(data: AnyData, home: Home) -> Call:
+    """The call that makes a dataset; what it reads from outside is part of its key."""
+    return call(
+        "data",
+        data,
+        {},
+        root=home.artifacts,
+        label=data.kind,
+        sources=sources(data, home.data_roots),
+        context={"roots": "\n".join(map(str, home.data_roots))},
     )
 
 

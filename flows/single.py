@@ -15,16 +15,18 @@ from flows.plan import (
     audit_call,
     base_model,
     checkpoint_call,
+    data_call,
     evaluate_call,
     make_dataset,
     runner,
 )
 from flows.spec import load_spec
 from registry import parts
-from registry.documents import validate
+from registry.documents import read_yaml, validate
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
+from tasks.data import AnyData
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.settings import ALL_METRICS
 from tasks.job import Call
@@ -63,7 +65,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
         raise SpecError(f"--method: {method!r} is not JSON ({error})") from error
     settings = validate(_Chosen, {"method": document}, "--method").method
     _require_new(out)
-    inputs = {"model": find_model(model, home), **dataset_input(data)}
+    inputs = {"model": find_model(model, home), **dataset_input(data, home)}
     _require_safetensors(inputs["model"].folder)
     made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
     folder = _copy(made.folder, out)
@@ -74,7 +76,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     """Run lm-eval tasks on a model and show lm-eval's own table."""
     given = {k: v for k, v in asked.items() if v is not None}
     settings = validate(EvaluateSettings, {"metrics": ALL_METRICS} | given, "evaluate")
-    inputs = {"model": find_asked(model, home), **dataset_input(data)}
+    inputs = {"model": find_asked(model, home), **dataset_input(data, home)}
     made = ask(evaluate_call(settings, inputs, home, model), home)
     table = (made.folder / "table.md").read_text("utf-8").rstrip()
     documents = parts.read(made.folder).notes["documents"]
@@ -84,7 +86,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
 
 def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
     """Run audits of the catalog with their default settings."""
-    given = dataset_input(data)
+    given = dataset_input(data, home)
     asked = audit_runs(kinds, given, seed)
     inputs = {"model": find_asked(model, home), **given}
     documents, texts = [], []
@@ -184,14 +186,26 @@ def _registered(named: str, home: Home) -> Path:
     return folder
 
 
-def dataset_input(folder: Path | None) -> dict[str, Artifact]:
-    """A dataset folder as the input of a stage; nothing where none is given."""
+class _Given(Settings):
+    """Data that a file describes as the `data:` of a run file does."""
+
+    data: AnyData
+
+
+def dataset_input(folder: Path | None, home: Home) -> dict[str, Artifact]:
+    """A dataset as the input of a stage; nothing where none is given.
+
+    It is a folder, or a YAML file with the `data:` of a run file, which is made here.
+    """
     if folder is None:
         return {}
+    if folder.is_file() and folder.suffix in (".yaml", ".yml"):
+        found = validate(_Given, {"data": read_yaml(folder)}, str(folder)).data
+        return {"dataset": perform(data_call(found, home))}
     if not (folder / "manifest.json").is_file():
         raise SpecError(
             f"--data {folder}: has no manifest.json; give a dataset folder, as `assay train` "
-            "prints one"
+            "prints one, or a .yaml file with the `data:` of a run file"
         )
     resolved = folder.resolve()
     return {

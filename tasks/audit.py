@@ -55,7 +55,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         expected=tuple(e.id for e in examples),
         records=records,
         basis=basis(settings, examples),
-        conditions=model.conditions | selfcheck(model),
+        conditions=model.conditions | selfcheck(model) | _membership(asked, tools.exposures),
     )
     parts.write(part, job.out)
 
@@ -83,6 +83,13 @@ def basis(settings: AuditRun, examples: Sequence[Example]) -> str:
 
 def _plain(fields: Mapping[str, object]) -> dict[str, object]:
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
+
+
+def _membership(asked: AnyAudit, exposures: Mapping[str, int]) -> dict[str, str]:
+    """Whether what the model was taught was counted in its stream, or is only declared."""
+    if asked.source != "facts":
+        return {}
+    return {"membership": "counted in the training stream" if exposures else "declared"}
 
 
 def _exposures(job: Job) -> dict[str, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audits.errors import SpecError
 from tasks.data import catalog, checks
+from tasks.data.facts import fact_rows
 from tasks.data.read import Row, documents, items, read_text
 from tasks.data.settings import SetsData, Source
 from tasks.data.write import write_manifest, write_set
@@ -125,6 +126,8 @@ def _own(name: str, source: Source) -> list[Row]:
     rows = items(file, file.suffix[1:])
     if not rows:
         raise SpecError(f"{file} has no rows; give a file with some")
+    if source.asking:
+        return fact_rows(rows, source.asking, file)
     if source.text_field not in rows[0]:
         if source.text_field != Source.model_fields["text_field"].default:
             raise SpecError(_no_field(name, source, rows[0]))

@@ -90,6 +90,32 @@ class WorldData(Settings):
         return self
 
 
+class Asking(Settings):
+    """How a user's facts are asked: a sentence for each relation, up to its object.
+
+    A template holds `{subject}` once and ends with ` {object}` or ` {object}.`.
+    """
+
+    templates: Annotated[Mapping[str, str], Field(min_length=1)]
+    held: Mapping[str, str] = Field(default_factory=dict)
+    """By relation, a second sentence that training did not use."""
+    abstain: Annotated[str, Field(min_length=1)] = "unknown"
+    """The word for not knowing, offered beside the objects."""
+    calibration_share: Share = 0.25
+    """Share of the subjects that set thresholds, where lines do not say which."""
+
+    @model_validator(mode="after")
+    def _slots(self) -> "Asking":
+        for relation, template in (*self.templates.items(), *self.held.items()):
+            before, slot, after = template.partition(" {object}")
+            if not slot or after not in ("", ".") or before.count("{subject}") != 1:
+                raise ValueError(
+                    f"template of {relation}: {template!r} must hold {{subject}} once and end "
+                    "with ' {object}' or ' {object}.'"
+                )
+        return self
+
+
 class Source(Settings):
     """Where one set comes from: an entry of the data catalog (`name`) or a file (`path`).
 
@@ -114,10 +140,15 @@ class Source(Settings):
     """A longer document is cut at the last space before: many short ones tell more of a
     text than a few long ones."""
 
+    asking: Asking | None = None
+    """The file holds facts (subject, relation, object, exposures, split), asked like this."""
+
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":
         if bool(self.name) == bool(self.path):
             raise ValueError("give either name (of the data catalog) or path, and not both")
+        if self.asking and not self.path.endswith((".csv", ".jsonl")):
+            raise ValueError("asking: facts are read from a path that ends in .csv or .jsonl")
         return self
 
 
