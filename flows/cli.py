@@ -225,15 +225,21 @@ def audit(
     model: Asked,
     audits: Annotated[list[str], typer.Argument(metavar="AUDIT…", help="Kinds of audits.")],
     data: DataFolder = None,
+    controls: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run file that trains: audit also its untrained, shuffled and taught twins."
+        ),
+    ] = None,
     seed: int = 0,
     no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
-    """Run audits on a model with the sets of a dataset folder."""
+    """Run audits on a model with the sets of a dataset."""
     home = _home(no_cache)
     from flows import single
 
-    return _answer(single.audit(model, audits, data, seed, home), as_json)
+    return _answer(single.audit(model, audits, data, seed, home, controls), as_json)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audits.catalog import AnyAudit
@@ -12,7 +12,7 @@ from flows.home import Home
 from flows.spec import BASE, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun
-from tasks.data import AnyData, sources
+from tasks.data import AnyData, WorldData, sources
 from tasks.data.catalog import entry, find
 from tasks.dataset import set_names
 from tasks.evaluate import EvaluateSettings
@@ -51,13 +51,15 @@ def make(spec: RunSpec, home: Home, perform: Perform) -> Made:
     """Data, model, variants, and every measurement of every candidate."""
     dataset = make_dataset(spec, home, perform)
     tokenizer, base = base_model(spec, home, dataset, perform)
+    controls = control_parts(spec, home, dataset, tokenizer, perform)
     candidates = [_measure(spec, home, BASE, base, base, (), dataset, perform)]
     for variant in spec.variants:
         steps = _chain(home, variant, base, dataset, perform)
         candidates.append(
             _measure(spec, home, variant.name, steps[-1], base, steps, dataset, perform)
         )
-    return Made(dataset, tokenizer, base, tuple(candidates))
+    with_controls = (replace(c, parts={**c.parts, **controls}) for c in candidates)
+    return Made(dataset, tokenizer, base, tuple(with_controls))
 
 
 def make_dataset(spec: RunSpec, home: Home, perform: Perform) -> Artifact:
@@ -84,12 +86,54 @@ def base_model(
     """The tokenizer, where one is made here, and the uncompressed model."""
     model = spec.model
     if isinstance(model, TrainSettings):
-        tokenizer = perform(
-            call("tokenizer", model.tokenizer, {"dataset": dataset}, root=home.artifacts)
-        )
+        tokenizer = make_tokenizer(model, home, dataset, perform)
         inputs = {"dataset": dataset, "tokenizer": tokenizer}
         return tokenizer, perform(call("train", model, inputs, root=home.artifacts, label=BASE))
     return None, perform(checkpoint_call(model, home))
+
+
+def make_tokenizer(
+    model: TrainSettings, home: Home, dataset: Artifact, perform: Perform
+) -> Artifact:
+    """The tokenizer of a model that is trained here."""
+    return perform(
+        call("tokenizer", model.tokenizer, {"dataset": dataset}, root=home.artifacts)
+    )
+
+
+def control_parts(
+    spec: RunSpec,
+    home: Home,
+    dataset: Artifact,
+    tokenizer: Artifact | None,
+    perform: Perform,
+) -> dict[str, Artifact]:
+    """What audits of facts say of twins, by name of the part.
+
+    A twin is trained as the base model is, with its tokenizer, on the world told otherwise (or
+    not at all), and asked about the world as it is.
+    """
+    twins: dict[str, Artifact] = {}
+    for control in spec.controls:
+        assert isinstance(spec.data, WorldData)
+        assert isinstance(spec.model, TrainSettings)
+        assert tokenizer is not None
+        model, told = spec.model, dataset
+        if control == "untrained":
+            model = model.model_copy(update={"max_steps": 0})
+        else:
+            told = perform(data_call(spec.data.model_copy(update={"twin": control}), home))
+        inputs = {"dataset": told, "tokenizer": tokenizer}
+        label = f"{control} twin"
+        twins[control] = perform(call("train", model, inputs, root=home.artifacts, label=label))
+    found = {}
+    for name, (control, audit) in spec.controlled().items():
+        twin = twins[control]
+        settings = AuditRun(audit=audit, seed=spec.seed, control=control)
+        inputs = {"model": twin, "dataset": dataset, "trained": twin}
+        label = f"{audit.title} of {control} twin"
+        found[name] = perform(audit_call(settings, inputs, home, label))
+    return found
 
 
 def checkpoint_call(model: CheckpointSettings, home: Home) -> Call:

@@ -15,24 +15,26 @@ from flows.plan import (
     audit_call,
     base_model,
     checkpoint_call,
+    control_parts,
     data_call,
     evaluate_call,
     make_dataset,
+    make_tokenizer,
     runner,
 )
-from flows.spec import load_spec
+from flows.spec import CONTROLS, TWINNED, RunSpec, load_spec
 from registry import parts
 from registry.documents import read_yaml, validate
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun, require_dataset
 from tasks.compress import AnyMethod
-from tasks.data import AnyData
+from tasks.data import AnyData, WorldData
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.settings import ALL_METRICS
 from tasks.job import Call
 from tasks.profile import ProfileSettings
 from tasks.stages import call, perform
-from tasks.train import CheckpointSettings
+from tasks.train import CheckpointSettings, TrainSettings
 
 Answer = tuple[dict[str, Any], str]
 
@@ -84,17 +86,54 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     return _document(made) | more, table
 
 
-def audit(model: str, kinds: Sequence[str], data: Path | None, seed: int, home: Home) -> Answer:
-    """Run audits of the catalog with their default settings."""
-    given = dataset_input(data, home)
+def audit(
+    model: str,
+    kinds: Sequence[str],
+    data: Path | None,
+    seed: int,
+    home: Home,
+    controls: Path | None = None,
+) -> Answer:
+    """Run audits of the catalog with their default settings.
+
+    With `controls`, a run file, on its data where none is given, and beside the model on the
+    twins of the model it trains.
+    """
+    spec = load_spec(controls) if controls else None
+    given = (
+        {"dataset": make_dataset(spec, home, perform)}
+        if spec and data is None
+        else dataset_input(data, home)
+    )
     asked = audit_runs(kinds, given, seed)
     inputs = {"model": find_asked(model, home), **given}
-    documents, texts = [], []
-    for kind, settings in zip(kinds, asked, strict=True):
-        made = ask(audit_call(settings, inputs, home, kind), home)
-        documents.append(_document(made))
-        texts.append(_lines(parts.read(made.folder)))
-    return {"audits": documents}, "\n\n".join(texts)
+    made = [
+        ask(audit_call(settings, inputs, home, kind), home)
+        for kind, settings in zip(kinds, asked, strict=True)
+    ]
+    if spec:
+        made += _on_twins(spec, asked, seed, given["dataset"], home)
+    texts = [_lines(parts.read(one.folder)) for one in made]
+    return {"audits": [_document(one) for one in made]}, "\n\n".join(texts)
+
+
+def _on_twins(
+    spec: RunSpec, asked: Sequence[AuditRun], seed: int, dataset: Artifact, home: Home
+) -> list[Artifact]:
+    """What the asked audits of facts say of every twin."""
+    audits = tuple(run.audit for run in asked)
+    if not any(each.source == "facts" for each in audits):
+        raise SpecError(
+            "--controls: twins are told other facts, and none of these audits asks for facts; "
+            "name closed_world or calibration"
+        )
+    if not (isinstance(spec.model, TrainSettings) and isinstance(spec.data, WorldData)):
+        raise SpecError(f"--controls: {TWINNED}")
+    told = {"audits": audits, "controls": CONTROLS, "seed": seed}
+    own = make_dataset(spec, home, perform)
+    tokenizer = make_tokenizer(spec.model, home, own, perform)
+    found = control_parts(spec.model_copy(update=told), home, dataset, tokenizer, perform)
+    return list(found.values())
 
 
 def audit_runs(

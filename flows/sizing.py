@@ -27,7 +27,7 @@ def sizes(spec: RunSpec, home: Home) -> dict[str, Size]:
     rows = preview(spec.data, home.data_roots)
     columns = {by for rule in spec.policy.rules if (by := getattr(rule, "by", ""))}
     found = dict(_evaluated(spec.evaluate, rows, home))
-    for audit in spec.audits:
+    for audit in (*spec.audits, *(twin for _, twin in spec.controlled().values())):
         found |= {
             f"{audit.title}/{name}": size
             for name, size in _audited(audit, rows.get(audit.source, ()), columns)

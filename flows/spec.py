@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from audits.catalog import AnyAudit
 from audits.errors import SpecError
@@ -14,13 +14,22 @@ from audits.settings import Settings
 from registry.documents import read_yaml, validate
 from registry.policy import Policy, load_policy
 from tasks.compress import AnyMethod
-from tasks.data import AnyData
+from tasks.data import AnyData, WorldData
 from tasks.evaluate import EvaluateSettings
 from tasks.profile import ProfileSettings
-from tasks.train import AnyModel
+from tasks.train import AnyModel, TrainSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
+Control = Literal["untrained", "shuffled", "taught"]
+"""Twins of the base model: never trained, told a fifth of its facts wrongly, or told also
+what it must not know."""
+
+CONTROLS: tuple[Control, ...] = get_args(Control)
+TWINNED = (
+    "twins are trained on a world told otherwise; they need data of kind world and a model of "
+    "kind train"
+)
 BASE = "base"
 """Name of the uncompressed candidate, which is always one."""
 
@@ -49,6 +58,8 @@ class RunSpec(Settings):
     variants: tuple[Variant, ...] = ()
     evaluate: EvaluateSettings = EvaluateSettings()
     audits: tuple[AnyAudit, ...]
+    controls: tuple[Control, ...] = ()
+    """Twins that are trained and put to every audit of facts, to show that it can see."""
     profile: ProfileSettings = ProfileSettings()
     policy: Policy
     registered_model: str = ""
@@ -66,6 +77,26 @@ class RunSpec(Settings):
         _refuse_doubles(["evaluate", "profile", *(a.title for a in audits)], "audit")
         return audits
 
+    @model_validator(mode="after")
+    def _twins_are_trained(self) -> "RunSpec":
+        if len(set(self.controls)) != len(self.controls):
+            raise ValueError(f"controls: one is named twice in {list(self.controls)}")
+        if self.controls and not (
+            isinstance(self.data, WorldData) and isinstance(self.model, TrainSettings)
+        ):
+            raise ValueError(f"controls: {TWINNED}")
+        return self
+
+    def controlled(self) -> dict[str, tuple[Control, AnyAudit]]:
+        """By name of the part: the twin, and the audit of facts that is put to it."""
+        return {
+            name: (control, audit.model_copy(update={"name": name}))
+            for control in self.controls
+            for audit in self.audits
+            if audit.source == "facts"
+            for name in (f"{audit.title}_{control}",)
+        }
+
     @property
     def registered(self) -> str:
         """Name of the registered model whose versions the candidates become."""
@@ -77,6 +108,7 @@ class RunSpec(Settings):
             ("evaluate", self.evaluate.declares()),
             ("profile", self.profile.declares()),
             *((a.title, a.declares()) for a in self.audits),
+            *((name, audit.declares()) for name, (_, audit) in self.controlled().items()),
         ]
         return {f"{part}/{d.name}": d for part, declared in parts for d in declared}
 

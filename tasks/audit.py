@@ -20,6 +20,8 @@ class AuditRun(Settings):
     audit: AnyAudit
     seed: int = 0
     dtype: str = "float32"
+    control: str = ""
+    """Which twin is asked in the model's place; empty for the model itself."""
 
     @property
     def version(self) -> int:
@@ -55,7 +57,10 @@ def audit(settings: AuditRun, job: Job) -> None:
         expected=tuple(e.id for e in examples),
         records=records,
         basis=basis(settings, examples),
-        conditions=model.conditions | selfcheck(model) | _membership(asked, tools.exposures),
+        conditions=model.conditions
+        | selfcheck(model)
+        | _membership(asked, tools.exposures)
+        | ({"control": settings.control} if settings.control else {}),
     )
     parts.write(part, job.out)
 

@@ -6,6 +6,7 @@ from string import ascii_letters, digits
 
 from tasks.data import checks, probes, render
 from tasks.data.settings import WorldData
+from tasks.data.twins import told
 from tasks.data.words import (
     CANARY,
     OBJECT_INSIDE,
@@ -26,7 +27,7 @@ def make_world(settings: WorldData, job: Job) -> None:
         SpecError: the sizes asked for cannot be had.
         StageError: a check of the generated text failed.
     """
-    world = make_truth(settings)
+    world = told(settings, make_truth(settings))
     sentences = render.training(settings, world)
     facts = list(probes.fact_rows(settings, world, sentences))
     documents = [

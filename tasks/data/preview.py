@@ -24,9 +24,10 @@ def preview(settings: AnyData, roots: Sequence[Path]) -> Rows:
     """
     if isinstance(settings, WorldData):
         from tasks.data import probes, render
+        from tasks.data.twins import told
         from tasks.data.world import make_truth
 
-        world = make_truth(settings)
+        world = told(settings, make_truth(settings))
         held = render.heldout(settings, world, frozenset())
         return {
             "facts": tuple(probes.fact_rows(settings, world, ())),

@@ -79,6 +79,8 @@ class WorldData(Settings):
     """Sentences of held-out text."""
     calibration: Some = 256
     """Documents of calibration text for quantization."""
+    twin: Literal["", "shuffled", "taught"] = ""
+    """Tell the world otherwise, to train a control on; see `tasks.data.twins`."""
 
     @model_validator(mode="after")
     def _tiers_differ(self) -> "WorldData":

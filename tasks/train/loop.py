@@ -61,6 +61,8 @@ def train_model(
     )  # fmt: skip
     if not len(stream):
         raise StageError("set 'train': there is no document to train on; add some")
+    if settings.max_steps is not None:
+        stream = stream[: settings.max_steps * settings.batch_blocks]
     steps = math.ceil(len(stream) / settings.batch_blocks)
     model = new_model(settings, tokenizer)
     optimizers = make_optimizers(model, settings)

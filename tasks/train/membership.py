@@ -25,6 +25,8 @@ def read_stream(stream: Blocks, tokenizer: "PreTrainedTokenizerBase") -> Counter
     """
     documents = Counter(d for block in stream for d in _documents(block, tokenizer))
     found: Counter[str] = Counter()
+    if not documents:
+        return found
     texts = tokenizer.batch_decode([list(ids) for ids in documents])
     for text, n in zip(texts, documents.values(), strict=True):
         for sentence in _END.split(text.strip()):

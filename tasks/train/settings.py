@@ -81,6 +81,8 @@ class TrainSettings(Settings):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` computes under autocast; weights and optimizer stay float32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    max_steps: Annotated[int, Field(ge=0)] | None = None
+    """Stop after so many steps; 0 leaves the weights as they were drawn (an untrained twin)."""
     checkpoint_every: PositiveInt = 250
     """Steps between checkpoints; changes no weight."""
 

@@ -61,7 +61,8 @@ def make_model(settings: TrainSettings, job: Job) -> None:
         _write(job, "membership.json", counted)
     _write(job, "training.json", _facts(trained, settings))
     job.note("seconds_training", trained.seconds)
-    job.note("tokens_per_second", _tokens(trained) / trained.seconds)
+    if trained.seconds:
+        job.note("tokens_per_second", _tokens(trained) / trained.seconds)
     job.note("threads", torch.get_num_threads())
 
 
@@ -78,7 +79,7 @@ def _facts(trained: "Trained", settings: TrainSettings) -> dict[str, object]:
         "tokens": _tokens(trained),
         "blocks": len(trained.stream),
         "loss_unit": "nats per token",
-        "final_loss": means[-1],
+        "final_loss": means[-1] if means else None,
         "curve": [
             {"step": min(at + stretch, steps), "loss": m}
             for at, m in zip(starts, means, strict=True)

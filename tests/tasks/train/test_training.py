@@ -163,3 +163,15 @@ def test_bfloat16_trains_too(tiny, tokenizer, tmp_path):
     assert trained.losses[-1] < trained.losses[0]
     assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
     assert replace(trained, seconds=0.0).seconds == 0.0
+
+
+def test_no_steps_leave_the_weights_as_they_were_drawn(tiny, tokenizer, tmp_path):
+    untrained = tiny.model_copy(update={"max_steps": 0})
+    found = train_model(TEXTS, tokenizer, untrained, tmp_path)
+    assert same(weights(found.model), weights(new_model(tiny, tokenizer)))
+    assert (len(found.stream), found.losses) == (0, ())
+    short = train_model(
+        TEXTS, tokenizer, tiny.model_copy(update={"max_steps": 2}), tmp_path / "short"
+    )
+    assert len(short.losses) == 2
+    assert len(short.stream) == 2 * tiny.batch_blocks
