@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from audits.errors import MeasureError
-from audits.estimand import CalibrationError, Declared
+from audits.estimand import CalibrationError, Declared, Ratio, RiskCoverage
 from audits.evidence import Measure, Part
 from tasks.report import svg, words
 from tasks.report.model import CandidateReport
@@ -16,6 +16,9 @@ from tasks.report.model import CandidateReport
 if TYPE_CHECKING:
     import pandas as pd
 
+UNIT = ["0", "0.25", "0.5", "0.75", "1"]
+STEPS = 12
+"""Coverages at which a risk-coverage curve is drawn, at most."""
 BINS = 10
 """Equal-width bins of a reliability diagram."""
 
@@ -77,8 +80,15 @@ class Group:
 
 
 def groups_of(candidates: Sequence[CandidateReport]) -> list[Group]:
-    """What charts need of each candidate."""
-    return [Group(c.name, c.parts, {m.name: m for m in c.measures}) for c in candidates]
+    """What charts need of each candidate; what its controls answered is none of its own."""
+    return [
+        Group(
+            c.name,
+            [p for p in c.parts if "control" not in p.conditions],
+            {m.name: m for m in c.measures},
+        )
+        for c in candidates
+    ]
 
 
 def by_exposure(groups: Sequence[Group]) -> list[Markup]:
@@ -135,7 +145,7 @@ def reliability(groups: Sequence[Group]) -> list[Markup]:
             if declared and curve:
                 charts.append(
                     svg.lines(
-                        [curve], diagonal=True, x_names=["0", "0.25", "0.5", "0.75", "1"],
+                        [curve], unit=True, diagonal=True, x_names=UNIT,
                         x_title="stated confidence", y_title="share correct", first=series,
                         alt=f"Reliability of {group.name}: {part.full_name(declared)}",
                     )
@@ -175,6 +185,55 @@ def _reliability(part: Part, declared: Declared, candidate: str) -> svg.Curve | 
     return svg.Curve(candidate, tuple(points), tuple(hints))
 
 
+def risk_coverage(groups: Sequence[Group]) -> list[Markup]:
+    """One chart per part that measures an area under this curve, with every candidate."""
+    found: dict[str, dict[int, svg.Curve]] = {}
+    for series, group in enumerate(groups):
+        for part in group.parts:
+            declared = next((d for d in part.declared if isinstance(d.of, RiskCoverage)), None)
+            curve = declared and _risk_coverage(part, declared, group.name)
+            if declared and curve:
+                found.setdefault(part.name, {})[series] = curve
+    return [
+        svg.lines(
+            list(curves.values()), unit=True, x_names=UNIT, first=min(curves),
+            x_title="share answered, surest first", y_title="share wrong",
+            alt=f"Risk by coverage: {name}",
+        )
+        for name, curves in found.items()
+    ]  # fmt: skip
+
+
+def _risk_coverage(part: Part, declared: Declared, candidate: str) -> svg.Curve | None:
+    """Share wrong among the surest, at coverages that a threshold can reach, by cluster."""
+    import numpy as np
+
+    from audits.selective import curve
+
+    of = declared.of
+    assert isinstance(of, RiskCoverage)
+    rows = _rows(part, declared)
+    if rows.empty or of.confidence not in rows or of.correct not in rows:
+        return None
+    rows = rows.assign(wrong=1 - rows[of.correct].astype(float))
+    confidence = rows[of.confidence].to_numpy(float)
+    whole = curve(confidence, rows["wrong"].to_numpy(float))
+    wanted = np.searchsorted(whole.coverage, np.arange(1, STEPS + 1) / STEPS - 1e-9)
+    points, hints = [], []
+    for at in sorted(set(np.minimum(wanted, len(whole.coverage) - 1).tolist())):
+        kept = rows[confidence >= whole.threshold[at]]
+        risk = Declared(
+            name="risk", better="lower", about="share wrong", of=Ratio(value="wrong")
+        )
+        try:
+            e = risk.estimate(kept, level=0.95)
+        except MeasureError:
+            continue
+        points.append((float(whole.coverage[at]), e.value, e.low, e.high))
+        hints.append(f"{candidate}: the surest {len(kept)} answers, {e.value:.3f} wrong")
+    return svg.Curve(candidate, tuple(points), tuple(hints)) if points else None
+
+
 def _rows(part: Part, declared: Declared) -> "pd.DataFrame":
     """The valid records that the declaration counts."""
     rows = part.records[part.records["why"] == ""]
@@ -197,10 +256,13 @@ def plots(parts: Sequence[Part], folder: Path, *, name: str = "model") -> list[P
             continue
         group = [Group(name, [part], {m.name: m for m in measures})]
         charts[f"measures-{part.name}"] = forest(measures, name)
-        for kind, draw in (("exposure", by_exposure), ("reliability", reliability)):
+        for kind, draw in _KINDS.items():
             for number, chart in enumerate(draw(group), 1):
                 charts[f"{kind}-{part.name}-{number}"] = chart
     return [_write(folder / f"{title}.svg", chart) for title, chart in charts.items() if chart]
+
+
+_KINDS = {"exposure": by_exposure, "reliability": reliability, "risk": risk_coverage}
 
 
 def _write(path: Path, chart: Markup) -> Path:

@@ -35,5 +35,6 @@ def render(run: ReportRun) -> str:
         gated=figures.gated(run.candidates),
         exposure=figures.by_exposure(groups),
         reliability=figures.reliability(groups),
+        risk=figures.risk_coverage(groups),
         absent=words.ABSENT,
     )

@@ -98,16 +98,17 @@ def lines(
     x_title: str,
     y_title: str,
     alt: str,
+    unit: bool = False,
     diagonal: bool = False,
     first: int = 0,
 ) -> Markup:
-    """Curves with intervals; y from 0 to 1, x over the names (or 0 to 1 with `diagonal`)."""
+    """Curves with intervals; y from 0 to 1, x over the names, or with `unit` from 0 to 1."""
     width, height, left, top = 420, 300, 52, 34
     w, h = width - left - 16, height - top - 52
     last = max(1, len(x_names) - 1)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = x if diagonal else (x + 0.5) / (last + 1)
+        across = x if unit else (x + 0.5) / (last + 1)
         return left + w * across, top + h * (1 - min(max(y, 0.0), 1.0))
 
     body = [_legend([c.name for c in curves], left, 16, first)]
@@ -116,7 +117,7 @@ def lines(
         body.append(_tag("line", x1=left, x2=left + w, y1=y, y2=y, class_="axis"))
         body.append(_text(left - 6, y + 4, f"{tick:g}", anchor="end", small=True))
     for number, name in enumerate(x_names):
-        x = left + w * number / last if diagonal else place(number, 0)[0]
+        x = left + w * number / last if unit else place(number, 0)[0]
         body.append(_text(x, top + h + 16, name, anchor="middle", small=True))
     if diagonal:
         body.append(_tag("line", x1=left, y1=top + h, x2=left + w, y2=top, class_="ideal"))
