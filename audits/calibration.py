@@ -7,7 +7,14 @@ from pydantic import Field
 
 from audits import candidates
 from audits.audit import Tools
-from audits.estimand import CalibrationError, Declared, Ratio
+from audits.estimand import (
+    Better,
+    Binned,
+    CalibrationError,
+    Consistency,
+    Declared,
+    Ratio,
+)
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel
 from audits.settings import AuditSettings
@@ -17,6 +24,26 @@ if TYPE_CHECKING:
 
 TEST = {"scope": "test"}
 POPULATIONS: Mapping[str, Mapping[str, str]] = {"K": {"answerable": "yes"}, "all": {}}
+
+
+TERMS: Mapping[str, tuple[Better, str]] = {
+    "ce2_debiased": (
+        "lower",
+        "squared calibration error in bins of equal mass, without its plug-in bias",
+    ),
+    "reliability": (
+        "lower",
+        "Murphy's reliability: squared distance of confidence from accuracy in bins",
+    ),
+    "resolution": (
+        "higher",
+        "Murphy's resolution: how far accuracies in bins lie from the overall one",
+    ),
+    "consistency_p": (
+        "higher",
+        "chance that a calibrated model shows this calibration error or more",
+    ),
+}
 
 
 class Calibration(AuditSettings):
@@ -29,11 +56,12 @@ class Calibration(AuditSettings):
     `gap/over` is mean confidence minus accuracy and `gap/under` its negative: a rule on
     each bounds the gap from both sides. It is unbiased at every sample size, and the
     Brier score is proper; plug-in calibration error is neither, so `ece_excess` is given
-    above its null.
+    above its null. Beside them stand the debiased squared error, Murphy's terms of the Brier
+    score, and the p-value of a test of calibration.
     """
 
     kind: Literal["calibration"] = "calibration"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "facts"
     bins: Annotated[int, Field(ge=2)] = 15
 
@@ -42,6 +70,7 @@ class Calibration(AuditSettings):
         found: list[Declared] = []
         for name, where in POPULATIONS.items():
             found += _scores(name, {**TEST, **where})
+            found += self._binned(name, {**TEST, **where})
             found.append(
                 Declared(
                     name=f"ece_excess/{name}",
@@ -56,6 +85,16 @@ class Calibration(AuditSettings):
         for name in candidates.PREVALENCES:
             found += _scores(f"pi_{name}", TEST, weight=f"weight_{name}")
         return tuple(found)
+
+    def _binned(self, name: str, where: Mapping[str, str]) -> list[Declared]:
+        columns, bins = ("confidence", "correct"), self.bins
+        return [
+            Declared(
+                name=f"{term}/{name}", better=better, unit="score", where=where, about=about,
+                of=_term(term, *columns, bins),
+            )
+            for term, (better, about) in TERMS.items()
+        ]  # fmt: skip
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
         """One example per row of `facts`; clusters are entities."""
@@ -107,3 +146,13 @@ def _scores(name: str, where: Mapping[str, str], weight: str = "") -> list[Decla
             of=Ratio(value="brier", weight=weight),
         )
     ]
+
+
+def _term(term: str, confidence: str, correct: str, bins: int) -> Binned | Consistency:
+    if term == "consistency_p":
+        return Consistency(confidence=confidence, correct=correct, bins=bins)
+    mass = term == "ce2_debiased"
+    kind: Literal["debiased", "reliability", "resolution"] = (
+        "debiased" if mass else "reliability" if term == "reliability" else "resolution"
+    )
+    return Binned(term=kind, confidence=confidence, correct=correct, bins=bins, mass=mass)

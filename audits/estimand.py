@@ -101,6 +101,30 @@ class CalibrationError(Settings):
     bins: Annotated[int, Field(ge=2)] = 15
 
 
+class Binned(Settings):
+    """A term of binned confidences: see `audits.binned.statistic`."""
+
+    kind: Literal["binned"] = "binned"
+    term: Literal["debiased", "reliability", "resolution"]
+    confidence: str
+    correct: str
+    bins: Annotated[int, Field(ge=2)] = 15
+    mass: bool = False
+    """Bins of equal mass instead of equal width."""
+
+
+class Consistency(Settings):
+    """How often a calibrated model would show at least this calibration error, by chance.
+
+    Its interval is of the draws behind it. It tests one model and compares with nothing.
+    """
+
+    kind: Literal["consistency"] = "consistency"
+    confidence: str
+    correct: str
+    bins: Annotated[int, Field(ge=2)] = 15
+
+
 class Spread(Settings):
     """Largest minus smallest mean of `value` between the groups of a column."""
 
@@ -110,7 +134,7 @@ class Spread(Settings):
 
 
 Estimand = Annotated[
-    Ratio | Exact | Auroc | RiskCoverage | CalibrationError | Spread,
+    Ratio | Exact | Auroc | RiskCoverage | CalibrationError | Binned | Consistency | Spread,
     Field(discriminator="kind"),
 ]
 

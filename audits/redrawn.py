@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audits import resample, selective
+from audits import binned, resample, selective
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import (
     Auroc,
+    Binned,
     CalibrationError,
+    Consistency,
     Declared,
     Estimate,
     RiskCoverage,
@@ -35,7 +37,7 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _auroc(declared, of, rows, cluster, clusters)
     if isinstance(of, RiskCoverage):
         return _risk_coverage(declared, of, rows, cluster)
-    if isinstance(of, CalibrationError):
+    if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
     assert isinstance(of, Spread)
     value, group = _grouped(declared, of, rows)
@@ -76,15 +78,35 @@ def _above(sides: Sequence[resample.Statistic]) -> resample.Statistic:
 
 
 def _calibration(
-    declared: Declared, of: CalibrationError, rows: Selection, cluster: Ints
+    declared: Declared, of: CalibrationError | Binned, rows: Selection, cluster: Ints
 ) -> Found:
+    confidence, correct = _forecasts(declared, of, rows)
+    if isinstance(of, Binned):
+        member = binned.members(confidence, of.bins, mass=of.mass)
+        found = binned.statistic(confidence, correct, member, of.term)
+        return [resample.by_cluster(found, cluster)], len(np.unique(cluster))
+    asked = confidence, correct, of.bins
+    both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
+    return [resample.by_cluster(s, cluster) for s in both], len(np.unique(cluster))
+
+
+def _forecasts(
+    declared: Declared, of: CalibrationError | Binned | Consistency, rows: Selection
+) -> tuple[Floats, Floats]:
     confidence = numbers(declared, rows, of.confidence)
     correct = _outcomes(declared, rows, of.correct)
     if confidence.min() < 0 or confidence.max() > 1:
         raise MeasureError(f"{declared.name}: {of.confidence} must lie in [0, 1]")
-    asked = confidence, correct, of.bins
-    both = resample.calibration_excess(*asked), resample.calibration_above_null(*asked)
-    return [resample.by_cluster(s, cluster) for s in both], len(np.unique(cluster))
+    return confidence, correct
+
+
+def tested(declared: Declared, of: Consistency, rows: Selection) -> Estimate:
+    """The p-value of calibration, with the interval of the draws behind it."""
+    confidence, correct = _forecasts(declared, of, rows)
+    value, (low, high) = binned.consistency(confidence, correct, of.bins)
+    clusters = len(np.unique(rows.placed().cluster))
+    n = len(confidence)
+    return Estimate(value, low, high, n, clusters, "consistency resampling", 0.0)
 
 
 def _outcomes(declared: Declared, rows: Selection, column: str) -> Floats:

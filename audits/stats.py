@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from audits.errors import MeasureError
-from audits.estimand import Better, Declared, Estimate, Exact, Ratio
+from audits.estimand import Better, Consistency, Declared, Estimate, Exact, Ratio
 from audits.intervals import (
     clopper_pearson,
     cluster_se,
@@ -19,7 +19,7 @@ from audits.intervals import (
 )
 from audits.pairing import pairing
 from audits.ratios import ratio, ratio_difference
-from audits.redrawn import redrawn, redrawn_difference
+from audits.redrawn import redrawn, redrawn_difference, tested
 from audits.sample import Selection, borrow, complete, numbers, select, sums
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def estimate(
     if isinstance(declared.of, Exact):
         value = _single(declared, rows)
         return Estimate(value, value, value, 1, 1, "exact", 0.0)
+    if isinstance(declared.of, Consistency):
+        return tested(declared, declared.of, rows)
     return redrawn(declared, rows, level)
 
 
@@ -97,6 +99,8 @@ def difference(
         pairing(declared, *(side.placed() for side in rows))
         change = _single(declared, rows[0]) - _single(declared, rows[1])
         return Estimate(change, change, change, 1, 1, "exact", 0.0)
+    if isinstance(declared.of, Consistency):
+        raise MeasureError(f"{declared.name}: a p-value is of one model and compares with none")
     return redrawn_difference(declared, *rows, level)
 
 

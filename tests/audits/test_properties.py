@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from audits import resample
 from audits.errors import MeasureError
-from audits.estimand import Auroc, CalibrationError, Declared, Ratio, RiskCoverage, Spread
+from audits.estimand import (
+    Auroc,
+    Binned,
+    CalibrationError,
+    Declared,
+    Ratio,
+    RiskCoverage,
+    Spread,
+)
 from audits.evidence import records_frame
 from audits.stats import difference, estimate
 
@@ -25,6 +33,7 @@ REDRAWN = [
     Auroc(score="c", label="y"),
     RiskCoverage(confidence="c", correct="y", area="aurc"),
     CalibrationError(confidence="c", correct="x"),
+    Binned(term="debiased", confidence="c", correct="x", bins=5, mass=True),
     Spread(value="c"),
 ]
 SLOW = settings(
