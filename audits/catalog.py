@@ -9,9 +9,10 @@ from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld
 from audits.crows_pairs import CrowsPairs
 from audits.exposure import CanaryExposure
+from audits.halueval import HaluEval
 from audits.plugin import Plugin
 
 AnyAudit = Annotated[
-    Association | Calibration | CanaryExposure | ClosedWorld | CrowsPairs | Plugin,
+    Association | Calibration | CanaryExposure | ClosedWorld | CrowsPairs | HaluEval | Plugin,
     Field(discriminator="kind"),
 ]

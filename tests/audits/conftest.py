@@ -82,7 +82,21 @@ def pair_rows(count=12):
     ]
 
 
+def answer_rows(count=24):
+    return [
+        {
+            "id": f"q{at}",
+            "knowledge": f"Ulm has {at} bridges.",
+            "question": f"How many bridges has Ulm ({at})?",
+            "right_answer": f"{at} bridges{' of stone' * (at % 3)}",
+            "hallucinated_answer": f"{at + 1} bridges{' of wood' * (at % 2)}",
+        }
+        for at in range(count)
+    ]
+
+
 ROWS = {
+    "halueval_qa": answer_rows,
     "facts": fact_rows,
     "association": association_rows,
     "canaries": canary_rows,
