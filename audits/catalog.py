@@ -9,10 +9,18 @@ from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld
 from audits.crows_pairs import CrowsPairs
 from audits.exposure import CanaryExposure
+from audits.faithfulness import Faithfulness
 from audits.halueval import HaluEval
 from audits.plugin import Plugin
 
 AnyAudit = Annotated[
-    Association | Calibration | CanaryExposure | ClosedWorld | CrowsPairs | HaluEval | Plugin,
+    Association
+    | Calibration
+    | CanaryExposure
+    | ClosedWorld
+    | CrowsPairs
+    | Faithfulness
+    | HaluEval
+    | Plugin,
     Field(discriminator="kind"),
 ]
