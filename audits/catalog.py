@@ -12,6 +12,7 @@ from audits.exposure import CanaryExposure
 from audits.faithfulness import Faithfulness
 from audits.halueval import HaluEval
 from audits.plugin import Plugin
+from audits.uncertainty import Uncertainty
 
 AnyAudit = Annotated[
     Association
@@ -21,6 +22,7 @@ AnyAudit = Annotated[
     | CrowsPairs
     | Faithfulness
     | HaluEval
-    | Plugin,
+    | Plugin
+    | Uncertainty,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,193 @@
+"""Can the model's wrong answers be told without knowing the truth?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from audits import candidates, consistency
+from audits import rows as reading
+from audits.audit import Tools
+from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
+from audits.evidence import records_frame
+from audits.model import Example, LanguageModel
+from audits.settings import AuditSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DETECTORS = {
+    "semantic_entropy": "entropy of the meanings of samples",
+    "semantic_entropy_rao": "entropy of meanings weighed by likelihood",
+    "selfcheck": "mean surprise of the answer's words among samples (SelfCheck, 1-gram)",
+    "p_true": "1 minus the probability the model gives to its answer being true",
+}
+LENGTH = "length"
+PTRUE = "{question}{answer}.\nIs this:\n(A) {a}\n(B) {b}\nThe answer is: ("
+
+
+class Uncertainty(AuditSettings):
+    """Detectors of wrong answers that look at the model alone, beside length as the baseline.
+
+    Each question is answered greedily, then `samples` times at `temperature`; an answer ends at
+    a full stop or a line. It is right where it is the object by exact normalised match, or the
+    word for not knowing where nothing is known. Detectors: discrete semantic entropy and its
+    likelihood-weighted form (Farquhar et al. 2024), SelfCheck's n-gram surprise
+    (arXiv:2303.08896), and P(True) over the letters of both orders of true and false (Kadavath
+    et al., arXiv:2207.05221). Each is measured as AUROC and AUGRC for wrong answers, and
+    against the answer's length alone: lengths sway judges and detectors alike.
+
+    P(True) is meaningless for models that cannot do the task at all: believe it only where its
+    AUROC is surely above one half, which a rule may ask.
+    """
+
+    kind: Literal["uncertainty"] = "uncertainty"
+    version: ClassVar[int] = 1
+    source: str = "facts"
+    samples: Annotated[int, Field(ge=2, le=100)] = 10
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 12
+    limit: Annotated[int, Field(ge=10)] = 400
+    """Questions at most: the first of the test split in the order of their ids."""
+
+    def declares(self) -> tuple[Declared, ...]:
+        """Accuracy, and each detector's AUROC and AUGRC, alone and against length."""
+        found = [
+            Declared(
+                name="accuracy", better="higher", about="greedy answers that are right",
+                of=Ratio(value="right"),
+            )
+        ]  # fmt: skip
+        for name in (*DETECTORS, LENGTH):
+            about = DETECTORS.get(name, "characters of the answer, which knows nothing")
+            found += _detector(name, about, against="")
+            if name != LENGTH:
+                found += _detector(name, about, against=LENGTH)
+        return tuple(found)
+
+    def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
+        """One example per question of the test split in the form `seen`."""
+        asked = [
+            e
+            for e in candidates.examples(self.kind, rows)
+            if (e.strata["split"], e.strata["form"]) == ("test", "seen")
+        ]
+        return reading.unique(self.kind, self._spread(asked))
+
+    def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+        """Stratum of each question."""
+        return tuple({"stratum": e.strata["stratum"], "group": e.group} for e in examples)
+
+    def run(
+        self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
+    ) -> "pd.DataFrame":
+        """Answer, sample, and ask the model of its answers; drawn by `seed` and prompt."""
+        reading.unique(self.kind, examples)
+        prompts = [e.prompt for e in examples]
+        said = [texts[0] for texts in self._answers(model, prompts, seed)]
+        drawn = self._answers(model, prompts, seed, self.temperature, self.samples)
+        asked = [
+            (prompt, _spoken(text))
+            for prompt, texts in zip(prompts, drawn, strict=True)
+            for text in texts
+        ]
+        scores = reading.ask(self.kind, model, asked)
+        means = np.array([s.logprob / max(1, s.n_tokens) for s in scores])
+        likely = means.reshape(len(prompts), self.samples)
+        true = _p_true(self.kind, model, prompts, said)
+        return records_frame(
+            _record(*each) for each in zip(examples, said, drawn, likely, true, strict=True)
+        )
+
+    def _answers(
+        self,
+        model: LanguageModel,
+        prompts: Sequence[str],
+        seed: int,
+        temperature: float = 0.0,
+        n: int = 1,
+    ) -> list[list[str]]:
+        return model.generate(
+            prompts, max_new_tokens=self.max_new_tokens, seed=seed, temperature=temperature,
+            n=n, stop=(".", "\n"),
+        )  # fmt: skip
+
+    def _spread(self, asked: Sequence[Example]) -> list[Example]:
+        """At most `limit` of them, evenly over their order."""
+        if len(asked) <= self.limit:
+            return list(asked)
+        at = np.linspace(0, len(asked) - 1, self.limit).round().astype(int)
+        return [asked[i] for i in at]
+
+
+def _detector(name: str, about: str, *, against: str) -> Iterator[Declared]:
+    """AUROC of the uncertainty for wrong answers, AUGRC of its negative as a confidence."""
+    tail = f"{name}/above_{against}" if against else name
+    more = f", minus that of {against} alone" if against else ""
+    yield Declared(
+        name=f"auroc/{tail}", better="higher", about=f"wrong answers told by {about}{more}",
+        of=Auroc(score=name, label="wrong", against=against),
+    )  # fmt: skip
+    yield Declared(
+        name=f"augrc/{tail}", better="lower", unit="score",
+        about=f"undetected wrong answers by {about}{more}",
+        of=RiskCoverage(
+            confidence=f"sure_{name}", correct="right",
+            against=f"sure_{against}" if against else "",
+        ),
+    )  # fmt: skip
+
+
+def _spoken(text: str) -> str:
+    """A continuation that is never empty."""
+    return text if text.strip() else " ."
+
+
+def _p_true(
+    kind: str, model: LanguageModel, prompts: Sequence[str], said: Sequence[str]
+) -> list[float]:
+    """Probability of "true" over both letters, averaged over both orders of the choices."""
+    requests = [
+        (PTRUE.format(question=p, answer=text, a=a, b=b), letter)
+        for p, text in zip(prompts, said, strict=True)
+        for a, b in (("True", "False"), ("False", "True"))
+        for letter in ("A", "B")
+    ]
+    scores = iter(reading.ask(kind, model, requests))
+    found = []
+    for _ in said:
+        a, b, c, d = (next(scores).logprob for _ in range(4))
+        found.append((_logistic(a - b) + _logistic(d - c)) / 2)
+    return found
+
+
+def _logistic(x: float) -> float:
+    return float(np.exp(-np.logaddexp(0.0, -x))) if np.isfinite(x) else float("nan")
+
+
+def _record(
+    e: Example, said: str, drawn: Sequence[str], likely: "np.ndarray", true: float
+) -> dict[str, object]:
+    record: dict[str, object] = {
+        "example": e.id, "cluster": e.cluster, "group": e.group, "why": "",
+        "stratum": e.strata["stratum"], "said": said.strip(),
+    }  # fmt: skip
+    if not (np.isfinite(likely).all() and np.isfinite(true)):
+        return record | {"why": "a log-probability is not finite"}
+    meaning = consistency.clusters(drawn)
+    right = bool(e.target) and consistency.exactly(said, e.target)
+    silent = not e.target and consistency.exactly(said, e.choices[-1])
+    words = consistency.normalised(said).split() or [""]
+    others = [[consistency.normalised(text).split() or [""]] for text in drawn]
+    values = {
+        "semantic_entropy": consistency.discrete_entropy(meaning),
+        "semantic_entropy_rao": consistency.rao_entropy(meaning, likely.tolist()),
+        "selfcheck": consistency.ngram_surprise([words], others)[0][0],
+        "p_true": 1 - true,
+        LENGTH: float(len(said.strip())),
+    }
+    good = float(right or silent)
+    return record | values | {f"sure_{k}": -v for k, v in values.items()} | {
+        "right": good, "wrong": 1 - good,
+    }  # fmt: skip
