@@ -5,6 +5,7 @@ the candidates are exact: nothing is sampled and no text is parsed. Both audits 
 `closed_world` and `calibration`, read their rows and score their candidates here.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -43,10 +44,16 @@ def records(
     unknown. `scope` is `test` or `calibration`, or `reversed` for reversed questions,
     which are reported and never mixed with the others. `weight_30` weighs known and
     unknown rows of a scope so that 30 % of the questions are unanswerable.
+
+    Of known facts, `matched` counts the false candidates of as many tokens as the true one and
+    `beaten_matched` those it outscores; `corrected` says whether the true one gains most over
+    its prior, which is its mean probability in the questions of all subjects for the relation
+    in the same form.
     """
     requests = [(e.prompt, f" {choice}.") for e in asked for choice in e.choices]
     scores = reading.ask(kind, model, requests)
     majority = _majority(asked)
+    priors = _priors(asked, scores)
     mix = Counter((_scope(e), e.strata["stratum"] == "K") for e in asked)
     found: list[dict[str, object]] = []
     start = 0
@@ -55,7 +62,11 @@ def records(
         start += len(mine)
         record = _known(example, mix)
         why = reading.unusable(mine) or _overfull(mine)
-        record |= {"why": why} if why else _preferred(example, mine, majority)
+        if not why:
+            record |= _preferred(example, mine, majority)
+            if example.target:
+                record |= _against_rivals(example, mine, priors[_asked_as(example)])
+        record["why"] = why
         found.append(record)
     return found
 
@@ -154,6 +165,46 @@ def _preferred(
         record["discrimination"] = float(beaten.mean()) if len(rivals) else 1.0
         record["above_prior"] = float(example.choices[best] == example.target) - blind
     return record
+
+
+def _asked_as(e: Example) -> tuple[str, str]:
+    return e.group, e.strata["form"]
+
+
+def _priors(
+    asked: Sequence[Example], scores: Sequence[Score]
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean probability of each answer over all subjects, by relation and form."""
+    found: dict[tuple[str, str], defaultdict[str, list[float]]] = {}
+    said = iter(scores)
+    for e in asked:
+        place = found.setdefault(_asked_as(e), defaultdict(list))
+        for choice in e.choices:
+            logprob = next(said).logprob
+            if math.isfinite(logprob):
+                place[choice].append(math.exp(logprob))
+    return {
+        place: {choice: math.fsum(ps) / len(ps) for choice, ps in answers.items()}
+        for place, answers in found.items()
+    }
+
+
+def _against_rivals(
+    example: Example, scores: Sequence[Score], prior: Mapping[str, float]
+) -> dict[str, float]:
+    """The true object against false ones of its length, and after the relation's prior."""
+    objects, said = example.choices[:-1], scores[:-1]
+    true = said[objects.index(example.target)]
+    rivals = [s for s in said if s is not true and s.n_tokens == true.n_tokens]
+    beaten = sum((s.logprob < true.logprob) + (s.logprob == true.logprob) / 2 for s in rivals)
+    gain = [
+        s.logprob - math.log(max(prior[o], 1e-300)) for o, s in zip(objects, said, strict=True)
+    ]
+    return {
+        "matched": float(len(rivals)),
+        "beaten_matched": float(beaten),
+        "corrected": float(objects[int(np.argmax(gain))] == example.target),
+    }
 
 
 def _overfull(scores: Sequence[Score]) -> str:

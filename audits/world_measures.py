@@ -106,6 +106,21 @@ def _known() -> list[Declared]:
             where={"stratum": "K"},
         ),
         _share(
+            "discrimination/matched",
+            "beaten_matched",
+            "higher",
+            "the same among false candidates of as many tokens",
+            over="matched",
+            where={"stratum": "K"},
+        ),
+        _share(
+            "accuracy/prior_corrected",
+            "corrected",
+            "higher",
+            "known facts whose object gains most over its mean probability for the relation",
+            where={"stratum": "K"},
+        ),
+        _share(
             "over_abstention",
             "abstained",
             "lower",

@@ -55,6 +55,24 @@ def test_one_question_by_hand():
     assert wrong["discrimination"] == pytest.approx(1 / 3)
 
 
+def test_what_is_likely_of_everybody_is_no_knowledge_of_anybody():
+    # Cim is said of all; against its mean over both subjects Ara gains in the one question
+    # (.3 over .2) and Bor in the other (.2 over .15)
+    said = {
+        "K1": {"Ara": 0.3, "Bor": 0.1, "Cim": 0.5, "Dun": 0.05, "unknown": 0.01},
+        "K2": {"Ara": 0.1, "Bor": 0.2, "Cim": 0.5, "Dun": 0.05, "unknown": 0.01},
+    }
+    model = FakeModel(lambda prompt, text: math.log(said[prompt.split()[0]][text[1:-1]]))
+    audit = ClosedWorld(threshold=0.5)
+    rows = [row(1, target="Ara"), row(2, target="Bor")]
+    frame = audit.run(model, audit.examples(rows), Tools(), seed=0)
+    assert frame["correct"].tolist() == [0, 0]
+    assert frame["corrected"].tolist() == [1, 1]
+    # Ara outscores Bor and Dun, Bor Ara and Dun, of three rivals of one word
+    assert frame["matched"].tolist() == [3, 3]
+    assert frame["beaten_matched"].tolist() == [2, 2]
+
+
 def test_an_honest_model_recalls_and_abstains():
     rows = [row(at, target=TOWNS[at % 4]) for at in range(40)]
     rows += [row(at, stratum, copies=0) for at in range(40) for stratum in ("U_ent", "U_rel")]
