@@ -54,13 +54,11 @@ def records(
     scores = reading.ask(kind, model, requests)
     majority = _majority(asked)
     priors = _priors(asked, scores)
-    mix = Counter((_scope(e), e.strata["stratum"] == "K") for e in asked)
     found: list[dict[str, object]] = []
     start = 0
-    for example in asked:
+    for example, record in zip(asked, weighted(asked), strict=True):
         mine = scores[start : start + len(example.choices)]
         start += len(mine)
-        record = _known(example, mix)
         why = reading.unusable(mine) or _overfull(mine)
         if not why:
             record |= _preferred(example, mine, majority)
@@ -69,6 +67,12 @@ def records(
         record["why"] = why
         found.append(record)
     return found
+
+
+def weighted(asked: Sequence[Example]) -> list[dict[str, object]]:
+    """What is known of each example before any answer, with its weights at each prevalence."""
+    mix = Counter((_scope(e), e.strata["stratum"] == "K") for e in asked)
+    return [_known(e, mix) for e in asked]
 
 
 def _example(row: Mapping[str, object]) -> Example:

@@ -11,6 +11,7 @@ from audits.crows_pairs import CrowsPairs
 from audits.exposure import CanaryExposure
 from audits.faithfulness import Faithfulness
 from audits.halueval import HaluEval
+from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
 from audits.uncertainty import Uncertainty
 
@@ -22,6 +23,7 @@ AnyAudit = Annotated[
     | CrowsPairs
     | Faithfulness
     | HaluEval
+    | OpenAnswers
     | Plugin
     | Uncertainty,
     Field(discriminator="kind"),
