@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
 from audits.evidence import Part
 from audits.model import Example
 from audits.settings import Settings
+from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
 
@@ -47,7 +50,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
-    tools = Tools(exposures=_exposures(job))
+    tools = Tools(exposures=_exposures(job), entailment=_entailment(asked))
     records = asked.run(model, examples, tools, seed=settings.seed)
     job.note("scores", model.counts)
     part = Part(
@@ -95,6 +98,15 @@ def _membership(asked: AnyAudit, exposures: Mapping[str, int]) -> dict[str, str]
     if asked.source != "facts":
         return {}
     return {"membership": "counted in the training stream" if exposures else "declared"}
+
+
+def _entailment(asked: AnyAudit) -> Entailment | None:
+    """The model of inference that an audit's settings name, if they name one."""
+    if not isinstance(asked, Uncertainty) or not asked.nli:
+        return None
+    from tasks.models.entailment import load_entailment
+
+    return load_entailment(Path(asked.nli), digest=asked.nli_digest)
 
 
 def _exposures(job: Job) -> dict[str, int]:
