@@ -21,7 +21,7 @@ from audits.pairing import pairing
 from audits.ratios import ratio, ratio_difference
 from audits.redrawn import redrawn, redrawn_difference, tested
 from audits.sample import Selection, borrow, complete, numbers, select, sums
-from audits.weakest import shares, weakest, weakest_difference
+from audits.weakest import shared, shares, weakest, weakest_difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,10 +65,13 @@ def estimate(
     if isinstance(declared.of, Weakest):
         parts = shares(declared, declared.of)
         return weakest(
-            [
-                estimate(each, frame, level=level, optimistic=optimistic, whole=whole)
-                for each in parts
-            ]
+            *(
+                [
+                    estimate(each, frame, level=at, optimistic=optimistic, whole=whole)
+                    for each in parts
+                ]
+                for at in (level, shared(level, len(parts)))
+            )
         )
     if isinstance(declared.of, Ratio):
         counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()

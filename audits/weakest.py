@@ -24,24 +24,34 @@ def shares(declared: Declared, of: Weakest) -> tuple[Declared, ...]:
     )
 
 
-def weakest(found: Sequence[Estimate]) -> Estimate:
+def weakest(found: Sequence[Estimate], surer: Sequence[Estimate]) -> Estimate:
     """The smallest of the shares.
 
     Its lower limit is the smallest lower limit: for all of them to lie above the smallest
     share, that share's own must (an intersection-union test, Berger 1982). Its upper limit is
-    the upper limit of the smallest found, or the smallest value where that is higher.
+    the smallest upper limit of `surer`, the same shares at the level `shared`: any of the
+    limits could be the one that is too low.
     """
     least = min(found, key=lambda each: each.value)
     return Estimate(
         value=least.value,
         low=min(each.low for each in found),
-        high=least.high,
+        high=min(each.high for each in surer),
         n=sum(each.n for each in found),
         clusters=min(each.clusters for each in found),
         method=f"weakest of {len(found)}, {least.method}",
         se=least.se,
         skew=max(each.skew for each in found),
     )
+
+
+def shared(level: float, n: int) -> float:
+    """The level of each of `n` limits that together hold at `level` (Bonferroni).
+
+    >>> round(shared(0.9, 2), 6)
+    0.95
+    """
+    return 1 - (1 - level) / n
 
 
 def weakest_difference(

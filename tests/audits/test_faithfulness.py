@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audits.audit import Tools
 from audits.errors import AuditError, MeasureError
@@ -116,10 +118,29 @@ def table(a, b):
 
 
 def test_the_weakest_share_by_hand():
-    """9 of 10 and 4 of 10: the value and the limits are those of 4 of 10."""
+    """9 of 10 and 4 of 10: all is that of 4 of 10, from above at half the risk."""
     found = estimate(WEAKEST, table([1] * 9 + [0], [1] * 4 + [0] * 6), level=0.95)
     assert found.value == pytest.approx(0.4)
-    assert (found.low, found.high) == pytest.approx(clopper_pearson(4, 10, 0.95))
+    assert found.low == pytest.approx(clopper_pearson(4, 10, 0.95)[0])
+    assert found.high == pytest.approx(clopper_pearson(4, 10, 0.975)[1])
+
+
+SHARES = st.lists(st.booleans(), min_size=2, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHARES, SHARES, st.randoms(use_true_random=False))
+def test_a_change_of_the_weakest_lies_within_its_limits_and_mirrors(a, b, luck):
+    old = table(a, b)
+    new = table([luck.random() < 0.5 for _ in a], [luck.random() < 0.5 for _ in b])
+    one, other = (difference(WEAKEST, *pair, level=0.9) for pair in ((new, old), (old, new)))
+    assert one.low <= one.value <= one.high
+    assert one.low < one.high
+    assert (-other.high, -other.value, -other.low) == pytest.approx(
+        (one.low, one.value, one.high), abs=1e-9
+    )
+    alone = estimate(WEAKEST, new, level=0.9)
+    assert alone.low <= alone.value <= alone.high
 
 
 def test_a_gain_in_one_share_cannot_hide_a_loss_in_the_other():
