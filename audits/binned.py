@@ -52,12 +52,12 @@ def statistic(confidence: Floats, correct: Floats, member: Ints, term: Term) -> 
     """
     held = np.zeros((int(member.max()) + 1, len(member)))
     held[member, np.arange(len(member))] = 1.0
+    stating, hitting = held * confidence, held * correct  # small, unlike products with weights
 
     def of_weights(weights: Floats) -> Floats:
         size = held @ weights
         with np.errstate(invalid="ignore", divide="ignore"):
-            stated = (held @ (weights * confidence[:, None])) / size
-            right = (held @ (weights * correct[:, None])) / size
+            stated, right = (stating @ weights) / size, (hitting @ weights) / size
             share = size / size.sum(axis=0)
             if term == "resolution":
                 found = (right - np.nansum(share * right, axis=0)) ** 2
