@@ -10,10 +10,10 @@ def examples(copies):
     return AUDIT.examples(
         [
             {
-                "id": f"K{at}", "fact": f"f{at}", "stratum": "K", "form": "seen", "type": "town",
-                "relation": "home", "object": "Ara", "prompt": f"{at} is", "split": "test",
+                "id": f"K{at}", "fact": f"f{at}", "stratum": "K", "form": "seen",
+                "type": "town", "relation": "home", "object": "Ara", "split": "test",
                 "candidates": ["Ara", "Bor"], "abstain": "unknown", "copies": n,
-                "entity": f"{at}",
+                "entity": f"{at}", "prompt": f"{at} is",
             }
             for at, n in enumerate(copies)
         ]
