@@ -11,17 +11,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class Entailment(Protocol):
+    """A model of natural language inference."""
+
+    @property
+    def digest(self) -> str:
+        """Content hash of its weights and tokenizer."""
+        ...
+
+    def entails(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each (premise, hypothesis), whether entailment is the likeliest relation."""
+        ...
+
+
 @dataclass(frozen=True)
 class Tools:
     """What else an audit may be handed; passed in by the shell, never looked up.
 
     `exposures` says how often the statement behind an example stood in the packed training
     stream (counted there, all epochs); it is empty where no stream is at hand. `references`
-    are other models by role (`untrained`, `reference`, …).
+    are other models by role (`untrained`, `reference`, …). `entailment` is there where the
+    audit's settings name such a model.
     """
 
     exposures: Mapping[str, int] = field(default_factory=dict)
     references: Mapping[str, LanguageModel] = field(default_factory=dict)
+    entailment: Entailment | None = None
 
 
 class Audit(Protocol):

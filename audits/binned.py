@@ -43,29 +43,41 @@ def statistic(confidence: Floats, correct: Floats, member: Ints, term: Term) -> 
 
     * `debiased`: sum of n_b / n [(y_b - c_b)^2 - y_b (1 - y_b) / (n_b - 1)], the squared
       calibration error without the bias of its plug-in (Kumar et al., arXiv:1909.10155); bins
-      of one row say nothing. It may lie below 0.
+      of one row say nothing. It may lie below 0. A row drawn twice is not two observations:
+      with weights w, 1 / (n_b - 1) is r / (1 - r) with r = sum w^2 / (sum w)^2, equal to it
+      where all weigh alike; otherwise resamples would lie above what they stand for.
     * `reliability`: sum of n_b / n (c_b - y_b)^2, and
     * `resolution`: sum of n_b / n (y_b - y)^2. The Brier score of the bins' mean confidences is
       reliability - resolution + y (1 - y) (Murphy 1973).
     """
     held = np.zeros((int(member.max()) + 1, len(member)))
     held[member, np.arange(len(member))] = 1.0
+    stating, hitting = held * confidence, held * correct  # small, unlike products with weights
 
     def of_weights(weights: Floats) -> Floats:
         size = held @ weights
         with np.errstate(invalid="ignore", divide="ignore"):
-            stated = (held @ (weights * confidence[:, None])) / size
-            right = (held @ (weights * correct[:, None])) / size
+            stated, right = (stating @ weights) / size, (hitting @ weights) / size
             share = size / size.sum(axis=0)
             if term == "resolution":
                 found = (right - np.nansum(share * right, axis=0)) ** 2
             else:
                 found = (right - stated) ** 2
             if term == "debiased":
-                found = np.where(size >= 2, found - right * (1 - right) / (size - 1), np.nan)
+                r = (held @ weights**2) / size**2
+                several = r < 1 - 1e-12
+                found = np.where(several, found - right * (1 - right) * r / (1 - r), np.nan)
         return np.asarray(np.nansum(share * found, axis=0))
 
     return of_weights
+
+
+def band(confidence: Floats) -> Interval:
+    """Between what shares correct 95 % of calibrated outcomes of these rows lie."""
+    rng = np.random.default_rng(SEED)
+    drawn = (rng.random((DRAWS, len(confidence))) < confidence).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def consistency(confidence: Floats, correct: Floats, bins: int) -> tuple[float, Interval]:

@@ -133,8 +133,29 @@ class Spread(Settings):
     by: str = "group"
 
 
+class Weakest(Settings):
+    """The smallest mean of `value` among the named groups of a column; higher is better.
+
+    For duties that pull against each other, as to answer and to be silent: what does all of
+    one and none of the other is at 0. `value` lies in [0, 1]; see `audits.weakest`.
+    """
+
+    kind: Literal["weakest"] = "weakest"
+    value: str
+    by: str
+    groups: Annotated[tuple[str, ...], Field(min_length=2)]
+
+
 Estimand = Annotated[
-    Ratio | Exact | Auroc | RiskCoverage | CalibrationError | Binned | Consistency | Spread,
+    Ratio
+    | Exact
+    | Auroc
+    | RiskCoverage
+    | CalibrationError
+    | Binned
+    | Consistency
+    | Spread
+    | Weakest,
     Field(discriminator="kind"),
 ]
 
@@ -149,6 +170,9 @@ class Declared(Settings):
     of: Estimand
     where: Mapping[str, str] = {}
     """Only rows whose columns hold exactly these values count."""
+    given: Auroc | None = None
+    """A capability that the measure means nothing without: absent unless the lower limit of
+    this AUROC on the same rows, at 95 %, lies above a half."""
 
     def estimate(self, frame: "pd.DataFrame", *, level: float) -> Estimate:
         """Two-sided interval at `level`; MeasureError where there is nothing to measure."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from audits import candidates
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, Ratio, Weakest
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -27,8 +27,8 @@ class Faithfulness(AuditSettings):
     the share of the trained object among answers with either (Longpre et al.,
     arXiv:2109.05052). Of entities that training never mentioned it asks behind a sentence that
     gives an object (`answerable`) and behind one about somebody else (`unanswerable`). A model
-    that always abstains fails the one and one that always answers the other: the balanced
-    score min(accuracy, abstention) meets a bound where both do, so a policy bounds each.
+    that always abstains fails the one and one that always answers the other, so both are at 0
+    in `balanced`, the smaller of the two shares. Bound that in a policy.
 
     The sentence of the context is the held-out template's where the set has one, so that
     copying the question's own words is not enough. The answer is the likeliest candidate; the
@@ -36,7 +36,7 @@ class Faithfulness(AuditSettings):
     """
 
     kind: Literal["faithfulness"] = "faithfulness"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "facts"
 
     def declares(self) -> tuple[Declared, ...]:
@@ -62,6 +62,13 @@ class Faithfulness(AuditSettings):
             _share(
                 "abstention/unanswerable", "abstained", "higher",
                 "nothing answered where the context is about somebody else", "unanswerable",
+            ),
+            Declared(
+                name="balanced", better="higher",
+                about="the smaller of right answers and right silence",
+                of=Weakest(
+                    value="right", by="condition", groups=("answerable", "unanswerable")
+                ),
             ),
         )  # fmt: skip
 
@@ -164,10 +171,12 @@ def _record(e: Example, scores: Sequence[Score]) -> dict[str, object]:
     best = max(zip(e.choices, scores, strict=True), key=lambda pair: pair[1].logprob)[0]
     trained = best == e.target
     given = best == e.strata["given_object"]
+    silent = best == e.choices[-1]
     return record | {
         "best": best,
+        "right": float(silent if e.strata["condition"] == "unanswerable" else given),
         "trained": float(trained),
         "given": float(given),
         "either": float(trained or given),
-        "abstained": float(best == e.choices[-1]),
+        "abstained": float(silent),
     }

@@ -63,13 +63,15 @@ def _auroc(
 def _risk_coverage(
     declared: Declared, of: RiskCoverage, rows: Selection, cluster: Ints
 ) -> Found:
-    correct = _outcomes(declared, rows, of.correct)
+    # Surest first, so that resamples are not put in order again each time.
+    order = np.argsort(-numbers(declared, rows, of.confidence), kind="stable")
+    wrong = 1 - _outcomes(declared, rows, of.correct)[order]
     sides = [
-        selective.areas(numbers(declared, rows, confidence), 1 - correct, of.area)
+        selective.areas(numbers(declared, rows, confidence)[order], wrong, of.area)
         for confidence in (of.confidence, of.against)
         if confidence
     ]
-    return [resample.by_cluster(_above(sides), cluster)], len(np.unique(cluster))
+    return [resample.by_cluster(_above(sides), cluster[order])], len(np.unique(cluster))
 
 
 def _above(sides: Sequence[resample.Statistic]) -> resample.Statistic:

@@ -79,32 +79,42 @@ def areas(confidence: Floats, wrong: Floats, kind: Area) -> Statistic:
     Lower is better for all. A row of weight 2 is two rows of one confidence: a tie.
     """
     order, starts = _blocks(confidence)
+    sorted_already, wrong_at = bool((np.diff(order) == 1).all()), wrong[order][:, None]
+    distinct = len(starts) == len(order)
 
     def statistic(weights: Floats) -> Floats:
-        size = _summed(weights, order, starts)
-        bad = _summed(weights * wrong[:, None], order, starts)
-        before, fell = np.cumsum(size, axis=0) - size, np.cumsum(bad, axis=0) - bad
-        n = size.sum(axis=0)
+        rows = weights if sorted_already else weights[order]
+        size, bad = rows, rows * wrong_at
+        if not distinct:
+            size, bad = (np.add.reduceat(each, starts, axis=0) for each in (size, bad))
+        n, fell = size.sum(axis=0), np.cumsum(bad, axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             if kind == "augrc":
-                return np.asarray((size * fell + bad * (size + 1) / 2).sum(axis=0) / n**2)
-            found = _mean_risk(size, bad, before, fell) / n
-            return np.asarray(found if kind == "aurc" else found - _best(bad.sum(axis=0) / n))
+                # of size * (fell before) + bad * (size + 1) / 2, summed over the blocks
+                inside = np.einsum("br,br->r", size, bad)
+                whole = np.einsum("br,br->r", size, fell)
+                return np.asarray((whole + (fell[-1] - inside) / 2) / n**2)
+            found = _mean_risk(size, bad, fell) / n
+            return np.asarray(found if kind == "aurc" else found - _best(fell[-1] / n))
 
     return statistic
 
 
-def _mean_risk(size: Floats, bad: Floats, before: Floats, fell: Floats) -> Floats:
+def _mean_risk(size: Floats, bad: Floats, fell: Floats) -> Floats:
     """Sum over ranks of expected errors / rank.
 
     In a block of m rows with e errors, after N rows with E errors, rank N + j holds
-    (E + j e / m) / (N + j): together e + (E - N e / m) (H(N + m) - H(N)).
+    (E + j e / m) / (N + j): together e + (E - N e / m) (H(N + m) - H(N)). `fell` counts the
+    errors to the end of each block.
     """
+    after = np.cumsum(size, axis=0)
+    harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, int(after[-1].max()) + 1))))
+    steps = harmonic[after.astype(np.intp)]
+    steps[1:] -= steps[:-1].copy()
     rate = np.divide(bad, size, out=np.zeros_like(bad), where=size > 0)
-    at, after = before.astype(np.intp), (before + size).astype(np.intp)
-    harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, after.max() + 1))))
-    steps = harmonic[after] - harmonic[at]
-    return np.asarray((bad + (fell - before * rate) * steps).sum(axis=0))
+    # E - N e / m is fell - after * rate at the end of the block too
+    rate *= after
+    return np.asarray(fell[-1] + np.einsum("br,br->r", fell - rate, steps))
 
 
 def _best(error: Floats) -> Floats:

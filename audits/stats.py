@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from audits.errors import MeasureError
-from audits.estimand import Better, Consistency, Declared, Estimate, Exact, Ratio
+from audits.estimand import Better, Consistency, Declared, Estimate, Exact, Ratio, Weakest
 from audits.intervals import (
     clopper_pearson,
     cluster_se,
@@ -21,6 +21,7 @@ from audits.pairing import pairing
 from audits.ratios import ratio, ratio_difference
 from audits.redrawn import redrawn, redrawn_difference, tested
 from audits.sample import Selection, borrow, complete, numbers, select, sums
+from audits.weakest import shared, shares, weakest, weakest_difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,18 @@ def estimate(
         MeasureError: no rows, a missing column, too many invalid rows, values that are not
             finite, fewer than two clusters, or nothing that varies on an unknown scale.
     """
+    _require(declared, frame)
+    if isinstance(declared.of, Weakest):
+        parts = shares(declared, declared.of)
+        return weakest(
+            *(
+                [
+                    estimate(each, frame, level=at, optimistic=optimistic, whole=whole)
+                    for each in parts
+                ]
+                for at in (level, shared(level, len(parts)))
+            )
+        )
     if isinstance(declared.of, Ratio):
         counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
         return ratio(declared, declared.of, counted, level, whole=whole)
@@ -89,6 +102,18 @@ def difference(
     Raises:
         MeasureError: as `estimate`, or the two do not hold the same examples.
     """
+    _require(declared, new)
+    _require(declared, old)
+    if isinstance(declared.of, Weakest):
+        parts = shares(declared, declared.of)
+        return weakest_difference(
+            [
+                difference(each, new, old, level=level, optimistic=optimistic, whole=whole)
+                for each in parts
+            ],
+            [estimate(each, new, level=level, optimistic=optimistic) for each in parts],
+            [estimate(each, old, level=level, optimistic=not optimistic) for each in parts],
+        )
     new, old = borrow(declared, new, old), borrow(declared, old, new)
     if isinstance(declared.of, Ratio):
         ours = sums(declared, declared.of, new, worst=not optimistic)
@@ -102,6 +127,19 @@ def difference(
     if isinstance(declared.of, Consistency):
         raise MeasureError(f"{declared.name}: a p-value is of one model and compares with none")
     return redrawn_difference(declared, *rows, level)
+
+
+def _require(declared: Declared, frame: "pd.DataFrame") -> None:
+    """Raise MeasureError where the capability that a measure rests on is not shown."""
+    if declared.given is None:
+        return
+    asked = declared.model_copy(update={"of": declared.given, "given": None})
+    found = redrawn(asked, complete(asked, select(asked, frame)), 0.95)
+    if found.low <= 0.5:
+        raise MeasureError(
+            f"{declared.name}: AUROC of {declared.given.score} is {found.value:.2f}, from"
+            f" {found.low:.2f}; not surely above 0.5, it says nothing of {declared.given.label}"
+        )
 
 
 def needs_n(

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from audits import candidates, consistency
 from audits import rows as reading
-from audits.audit import Tools
+from audits.audit import Entailment, Tools
+from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel
@@ -38,18 +39,25 @@ class Uncertainty(AuditSettings):
     et al., arXiv:2207.05221). Each is measured as AUROC and AUGRC for wrong answers, and
     against the answer's length alone: lengths sway judges and detectors alike.
 
-    P(True) is meaningless for models that cannot do the task at all: believe it only where its
-    AUROC is surely above one half, which a rule may ask.
+    P(True) is meaningless for models that cannot do the task at all, as those that answer by
+    the option's position: where its AUROC is not surely above one half it is absent.
+
+    Two samples mean the same by exact normalised match; or, with `nli`, where a model of
+    inference in that folder (safetensors) finds that each entails the other.
     """
 
     kind: Literal["uncertainty"] = "uncertainty"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "facts"
     samples: Annotated[int, Field(ge=2, le=100)] = 10
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 12
     limit: Annotated[int, Field(ge=10)] = 400
     """Questions at most: the first of the test split in the order of their ids."""
+    nli: str = ""
+    """Folder of a model for natural language inference; empty: exact match."""
+    nli_digest: str = ""
+    """Content hash of that model, so that equal settings ask the same one."""
 
     def declares(self) -> tuple[Declared, ...]:
         """Accuracy, and each detector's AUROC and AUGRC, alone and against length."""
@@ -96,9 +104,28 @@ class Uncertainty(AuditSettings):
         means = np.array([s.logprob / max(1, s.n_tokens) for s in scores])
         likely = means.reshape(len(prompts), self.samples)
         true = _p_true(self.kind, model, prompts, said)
-        return records_frame(
-            _record(*each) for each in zip(examples, said, drawn, likely, true, strict=True)
-        )
+        same = self._same(prompts, drawn, tools.entailment)
+        together = zip(examples, said, drawn, likely, true, same, strict=True)
+        return records_frame(_record(*each) for each in together)
+
+    def _same(
+        self,
+        prompts: Sequence[str],
+        drawn: Sequence[Sequence[str]],
+        model: Entailment | None,
+    ) -> list[consistency.Same]:
+        """What counts as the same answer to each question."""
+        if not self.nli:
+            return [consistency.exactly] * len(prompts)
+        if model is None:
+            raise AuditError(f"{self.kind}: no model of inference was given for {self.nli!r}")
+        stated = [
+            {text: f"{prompt}{text}." for text in texts}
+            for prompt, texts in zip(prompts, drawn, strict=True)
+        ]
+        pairs = [(a, b) for each in stated for a in each.values() for b in each.values()]
+        yes = dict(zip(pairs, model.entails(pairs), strict=True))
+        return [_entailed(each, yes) for each in stated]
 
     def _answers(
         self,
@@ -121,13 +148,21 @@ class Uncertainty(AuditSettings):
         return [asked[i] for i in at]
 
 
+def _entailed(
+    stated: Mapping[str, str], yes: Mapping[tuple[str, str], bool]
+) -> consistency.Same:
+    """Whether the statement of one answer entails that of another."""
+    return lambda one, other: yes[stated[one], stated[other]]
+
+
 def _detector(name: str, about: str, *, against: str) -> Iterator[Declared]:
     """AUROC of the uncertainty for wrong answers, AUGRC of its negative as a confidence."""
     tail = f"{name}/above_{against}" if against else name
     more = f", minus that of {against} alone" if against else ""
+    given = Auroc(score=name, label="wrong") if name == "p_true" else None
     yield Declared(
         name=f"auroc/{tail}", better="higher", about=f"wrong answers told by {about}{more}",
-        of=Auroc(score=name, label="wrong", against=against),
+        of=Auroc(score=name, label="wrong", against=against), given=given,
     )  # fmt: skip
     yield Declared(
         name=f"augrc/{tail}", better="lower", unit="score",
@@ -136,6 +171,7 @@ def _detector(name: str, about: str, *, against: str) -> Iterator[Declared]:
             confidence=f"sure_{name}", correct="right",
             against=f"sure_{against}" if against else "",
         ),
+        given=given,
     )  # fmt: skip
 
 
@@ -167,7 +203,12 @@ def _logistic(x: float) -> float:
 
 
 def _record(
-    e: Example, said: str, drawn: Sequence[str], likely: "np.ndarray", true: float
+    e: Example,
+    said: str,
+    drawn: Sequence[str],
+    likely: "np.ndarray",
+    true: float,
+    same: consistency.Same,
 ) -> dict[str, object]:
     record: dict[str, object] = {
         "example": e.id, "cluster": e.cluster, "group": e.group, "why": "",
@@ -175,7 +216,7 @@ def _record(
     }  # fmt: skip
     if not (np.isfinite(likely).all() and np.isfinite(true)):
         return record | {"why": "a log-probability is not finite"}
-    meaning = consistency.clusters(drawn)
+    meaning = consistency.clusters(drawn, same)
     right = bool(e.target) and consistency.exactly(said, e.target)
     silent = not e.target and consistency.exactly(said, e.choices[-1])
     words = consistency.normalised(said).split() or [""]

@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
 from audits.evidence import Part
 from audits.model import Example
 from audits.settings import Settings
+from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
 
@@ -50,7 +53,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
-    tools = Tools(exposures=_exposures(job))
+    tools = Tools(exposures=_exposures(job), entailment=_entailment(asked))
     records = asked.run(model, examples, tools, seed=settings.seed)
     job.note("scores", model.counts)
     part = Part(
@@ -130,6 +133,15 @@ def _passes(job: Job) -> int:
     if trained is None or not (trained.folder / "training.json").is_file():
         return 1
     return int(json.loads((trained.folder / "training.json").read_text("utf-8"))["epochs"])
+
+
+def _entailment(asked: AnyAudit) -> Entailment | None:
+    """The model of inference that an audit's settings name, if they name one."""
+    if not isinstance(asked, Uncertainty) or not asked.nli:
+        return None
+    from tasks.models.entailment import load_entailment
+
+    return load_entailment(Path(asked.nli), digest=asked.nli_digest)
 
 
 def _exposures(job: Job) -> dict[str, int]:

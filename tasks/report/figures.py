@@ -158,10 +158,9 @@ def _calibrates(declared: Declared) -> bool:
 
 
 def _reliability(part: Part, declared: Declared, candidate: str) -> svg.Curve | None:
-    """Share correct against mean confidence in equal-width bins (lo, hi], with Wilson bars."""
-    import numpy as np
-
-    from audits.intervals import wilson
+    """Share correct against mean confidence in bins (lo, hi], before a calibrated model's."""
+    from audits.binned import band, consistency, error
+    from audits.resample import bin_of
 
     of = declared.of
     assert isinstance(of, CalibrationError)  # `_calibrates` chose it
@@ -170,19 +169,29 @@ def _reliability(part: Part, declared: Declared, candidate: str) -> svg.Curve | 
         return None
     confidence = rows[of.confidence].to_numpy(float)
     correct = rows[of.correct].to_numpy(float)
-    which = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    points, hints = [], []
-    for number in range(BINS):
+    which = bin_of(confidence, BINS)
+    points, hints, nulls = [], [], []
+    for number in sorted(set(which.tolist())):
         held = which == number
-        n = int(held.sum())
-        if n:
-            hits = round(float(correct[held].sum()))
-            low, high = wilson(hits, n, 0.95)
-            points.append((float(confidence[held].mean()), hits / n, low, high))
-            hints.append(
-                f"{n} answers at {confidence[held].mean():.2f}: {hits / n:.2f} correct"
-            )
-    return svg.Curve(candidate, tuple(points), tuple(hints))
+        said = float(confidence[held].mean())
+        right, low, high = _rate(rows[held], of.correct)
+        points.append((said, right, low, high))
+        nulls.append((said, *band(confidence[held])))
+        hints.append(f"{held.sum()} answers at {said:.2f}: {right:.2f} correct")
+    ece = error(confidence, correct, bin_of(confidence, of.bins))
+    p, _ = consistency(confidence, correct, of.bins)
+    title = f"{candidate}: ECE {ece:.3f}, p {p:.2g}"
+    return svg.Curve(title, tuple(points), tuple(hints), tuple(nulls))
+
+
+def _rate(rows: "pd.DataFrame", value: str) -> tuple[float, float, float]:
+    """Mean and 95% interval by cluster; anything is possible where there is one cluster."""
+    rate = Declared(name="rate", better="lower", about="share of rows", of=Ratio(value=value))
+    try:
+        found = rate.estimate(rows, level=0.95)
+    except MeasureError:
+        return float(rows[value].mean()), 0.0, 1.0
+    return found.value, found.low, found.high
 
 
 def risk_coverage(groups: Sequence[Group]) -> list[Markup]:
@@ -222,15 +231,9 @@ def _risk_coverage(part: Part, declared: Declared, candidate: str) -> svg.Curve 
     points, hints = [], []
     for at in sorted(set(np.minimum(wanted, len(whole.coverage) - 1).tolist())):
         kept = rows[confidence >= whole.threshold[at]]
-        risk = Declared(
-            name="risk", better="lower", about="share wrong", of=Ratio(value="wrong")
-        )
-        try:
-            e = risk.estimate(kept, level=0.95)
-        except MeasureError:
-            continue
-        points.append((float(whole.coverage[at]), e.value, e.low, e.high))
-        hints.append(f"{candidate}: the surest {len(kept)} answers, {e.value:.3f} wrong")
+        value, low, high = _rate(kept, "wrong")
+        points.append((float(whole.coverage[at]), value, low, high))
+        hints.append(f"{candidate}: the surest {len(kept)} answers, {value:.3f} wrong")
     return svg.Curve(candidate, tuple(points), tuple(hints)) if points else None
 
 

@@ -18,7 +18,7 @@ svg{font:12px system-ui,sans-serif;background:#fff;color:#1b1f24}
 .axis{stroke:currentColor;stroke-opacity:.25}.text{fill:currentColor}
 .dim{fill:currentColor;fill-opacity:.65}.band{fill:currentColor;fill-opacity:.05}
 .bound{stroke:#c2410c;stroke-width:2.5}.ideal{stroke:currentColor;stroke-dasharray:4 4;
-stroke-opacity:.5}.s0{stroke:#0b6bcb;fill:#0b6bcb}.s1{stroke:#b45309;fill:#b45309}
+stroke-opacity:.5}.null{stroke:currentColor;stroke-opacity:.16;stroke-width:13}.s0{stroke:#0b6bcb;fill:#0b6bcb}.s1{stroke:#b45309;fill:#b45309}
 .s2{stroke:#0f8a5f;fill:#0f8a5f}.s3{stroke:#a3349b;fill:#a3349b}.s4{stroke:#5b6470;
 fill:#5b6470}.s5{stroke:#be123c;fill:#be123c}.line{fill:none;stroke-width:1.5}
 """
@@ -53,6 +53,8 @@ class Curve:
     name: str
     points: tuple[tuple[float, float, float, float], ...]
     hints: tuple[str, ...] = field(default=())
+    nulls: tuple[tuple[float, float, float], ...] = field(default=())
+    """At x, between what y (low, high) chance alone would put a point; drawn behind."""
 
 
 def forest(rows: Sequence[Row], series: Sequence[str], *, alt: str) -> Markup:
@@ -121,6 +123,7 @@ def lines(
         body.append(_text(x, top + h + 16, name, anchor="middle", small=True))
     if diagonal:
         body.append(_tag("line", x1=left, y1=top + h, x2=left + w, y2=top, class_="ideal"))
+    body += [_span(place, *null, "null") for curve in curves for null in curve.nulls]
     body += [_curve(curve, number + first, place) for number, curve in enumerate(curves)]
     body.append(_text(left + w / 2, height - 12, x_title, anchor="middle"))
     turned = Markup('<g transform="translate(14 {}) rotate(-90)">{}</g>')
@@ -135,11 +138,15 @@ def _curve(curve: Curve, series: int, place: _Place) -> Markup:
     parts = [_tag("polyline", points=path, class_=f"line {css}", style="fill:none")]
     hints = curve.hints or ("",) * len(curve.points)
     for (x, _, low, high), spot, hint in zip(curve.points, spots, hints, strict=True):
-        (x1, y1), (x2, y2) = place(x, low), place(x, high)
-        bar = _tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=css)
+        bar = _span(place, x, low, high, css)
         group = Markup("<g><title>{}</title>{}{}</g>")
         parts.append(group.format(hint, bar, _mark(series, *spot)))
     return Markup("").join(parts)
+
+
+def _span(place: _Place, x: float, low: float, high: float, css: str) -> Markup:
+    (x1, y1), (x2, y2) = place(x, low), place(x, high)
+    return _tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=css)
 
 
 def standalone(chart: Markup) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from audits import binned
 from audits.errors import MeasureError
-from audits.estimand import Consistency, Declared
+from audits.estimand import Binned, Consistency, Declared
 from audits.evidence import records_frame
 from audits.stats import difference, estimate
 
@@ -108,3 +108,32 @@ def test_a_p_value_compares_with_none():
     assert found.low < found.value == 1
     with pytest.raises(MeasureError, match="compares with none"):
         difference(declared, frame, frame, level=0.9)
+
+
+def test_a_row_drawn_twice_is_not_two_observations():
+    confidence, correct = np.array([0.5, 0.5]), np.array([1.0, 0.0])
+    found = binned.statistic(confidence, correct, np.zeros(2, dtype=int), "debiased")
+    # right half of the time: 0 - (1/4) / (2 - 1), drawn once or twice
+    assert found(np.array([[1.0, 2.0], [1.0, 2.0]])).tolist() == [-0.25, -0.25]
+
+
+def test_the_interval_of_the_debiased_error_holds_the_truth_as_often_as_it_says():
+    """Right with .6 c + .2, c of Beta(4, 2): the squared error is E(.2 - .4 c)^2."""
+    rng, held = np.random.default_rng(11), 0
+    truth = 0.16 * 8 / 252 + (0.2 - 0.4 * 4 / 6) ** 2
+    of = Binned(term="debiased", confidence="c", correct="x", bins=10, mass=True)
+    declared = Declared(name="m", better="lower", about="", of=of)
+    for _ in range(20):
+        c = rng.beta(4, 2, 400)
+        right = (rng.random(400) < 0.6 * c + 0.2).astype(float)
+        frame = records_frame(
+            {"example": f"{at:03}", "c": c[at], "x": right[at]} for at in range(400)
+        )
+        found = declared.estimate(frame, level=0.9)
+        held += found.low <= truth <= found.high
+    assert held >= 15
+
+
+def test_a_band_holds_what_a_calibrated_bin_shows():
+    # 100 rows of .5: 50 +- 1.96 * 5
+    assert binned.band(np.full(100, 0.5)) == pytest.approx((0.4, 0.6), abs=0.015)

@@ -4,12 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audits import consistency
-from audits.errors import AuditError
+from audits import candidates, consistency
+from audits.audit import Tools
+from audits.errors import AuditError, MeasureError
 from audits.testing import FakeModel, check_audit
 from audits.uncertainty import Uncertainty
 
@@ -127,6 +129,64 @@ def test_a_model_that_wavers_where_it_is_wrong_is_found_out(facts):
     asked = {r["prompt"] for r in facts if r["form"] == "seen" and r["split"] == "test"}
     right = sum(p in Wavering(facts).known for p in asked)
     assert found["accuracy"] == pytest.approx(right / len(asked))
+
+
+def test_p_true_of_a_model_that_answers_by_position_is_absent(facts):
+    part = check_audit(Uncertainty(), Wavering(facts, honest=False), facts)
+    measures, absent = part.measures()
+    assert "uncertainty/auroc/semantic_entropy" in {m.name for m in measures}
+    assert sorted(absent) == [
+        "uncertainty/augrc/p_true", "uncertainty/augrc/p_true/above_length",
+        "uncertainty/auroc/p_true", "uncertainty/auroc/p_true/above_length",
+    ]  # fmt: skip
+    for why in absent.values():
+        assert "not surely above 0.5, it says nothing of wrong" in why
+
+
+def test_a_capability_is_asked_of_both_models_of_a_comparison(facts):
+    audit = Uncertainty()
+    examples = audit.examples(facts)
+    able, unable = (
+        audit.run(Wavering(facts, honest), examples, Tools(), seed=0)
+        for honest in (True, False)
+    )
+    declared = next(d for d in audit.declares() if d.name == "augrc/p_true")
+    assert declared.difference(able, able, level=0.95).value == 0
+    for pair in ((able, unable), (unable, able)):
+        with pytest.raises(MeasureError, match="not surely above"):
+            declared.difference(*pair, level=0.95)
+
+
+class Agrees:
+    """Every statement entails every other."""
+
+    digest = "agrees"
+
+    def entails(self, pairs):
+        assert all(text.endswith(".") for pair in pairs for text in pair)
+        return [True for _ in pairs]
+
+
+def test_another_notion_of_the_same_can_be_plugged_in(facts):
+    audit = Uncertainty(nli="some/folder")
+    examples = audit.examples(facts)
+    frame = audit.run(Wavering(facts), examples, Tools(entailment=Agrees()), seed=0)
+    assert (frame["semantic_entropy"] == 0).all()
+    assert frame["selfcheck"].nunique() > 1
+    with pytest.raises(AuditError, match="no model of inference was given for 'some/folder'"):
+        audit.run(Wavering(facts), examples, Tools(), seed=0)
+
+
+def test_sampled_entropy_finds_the_exact_one_of_a_closed_world(facts):
+    share = {" Ara.": 0.5, " Bor.": 0.3, " Cim.": 0.1, " Dun.": 0.06, " unknown.": 0.04}
+    model = FakeModel(lambda _, text: math.log(share[text]))
+    (record,) = candidates.records("x", model, candidates.examples("x", facts)[:1])
+    p = np.array(list(share.values()))
+    meaning = np.random.default_rng(4).choice(5, size=2000, p=p).tolist()
+    # the sampled one lies (K - 1) / 2N too low
+    found = consistency.discrete_entropy(meaning) + (5 - 1) / (2 * 2000)
+    spread = math.sqrt(((p * np.log(p) ** 2).sum() - (p * np.log(p)).sum() ** 2) / 2000)
+    assert found == pytest.approx(record["entropy"], abs=3 * spread)
 
 
 def test_at_most_so_many_questions_are_asked_over_the_whole_set(facts):

@@ -8,7 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audits.audit import Tools
 from audits.errors import AuditError, MeasureError, SpecError
+from audits.faithfulness import Faithfulness
+from audits.uncertainty import Uncertainty
 from tasks.models.gguf_model import GgufModel
 from tasks.models.gguf_write import write_gguf
 from tasks.models.load import load
@@ -250,3 +253,27 @@ def test_damaged_weights_give_no_number(tmp_path):
     damaged = load(write_gguf(source, tmp_path / "damaged.gguf"))
     with pytest.raises(MeasureError, match=r"'The\| park': .* not finite"):
         damaged.score([("The", " park")])
+
+
+FACTS = [
+    {
+        "id": f"{stratum}{at}", "fact": f"{stratum}{at}", "stratum": stratum, "form": "seen",
+        "type": "person", "relation": "home", "subject": f"Baker {at}",
+        "object": ("town", "park")[at % 2] if stratum == "K" else "",
+        "prompt": f"The baker {stratum} {at} lives in the", "candidates": ["town", "park"],
+        "abstain": "unknown", "copies": 1, "entity": f"{stratum}{at}", "split": "test",
+    }
+    for stratum in ("K", "U_ent") for at in range(3)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("audit", [Faithfulness(), Uncertainty(samples=2)])
+def test_audits_ask_a_gguf_file_what_they_ask_any_model(audit, gguf, model):
+    examples = audit.examples(FACTS)
+    ours = audit.run(gguf(), examples, Tools(), seed=0)
+    theirs = audit.run(model(), examples, Tools(), seed=0)
+    assert list(ours.columns) == list(theirs.columns)
+    assert (ours["why"] == "").all()
+    for column in ("trained", "right", "p_true"):
+        if column in ours:
+            assert ours[column].to_numpy() == pytest.approx(theirs[column].to_numpy(), abs=1e-3)

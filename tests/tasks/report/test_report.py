@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from audits.estimand import CalibrationError, Declared, Ratio
+from audits.estimand import CalibrationError, Declared, Ratio, RiskCoverage
 from audits.evidence import Measure, Part, records_frame
 from registry.finding import Finding, Verdict
 from tasks.energy_card import Card
@@ -20,6 +20,7 @@ from tasks.report import (
     DataCheck,
     ReportRun,
     StageLine,
+    figures,
     plots,
     render,
     svg,
@@ -49,6 +50,8 @@ def part() -> Part:
     ]  # fmt: skip
     of = CalibrationError(confidence="confidence", correct="correct")
     declared.append(Declared(name="ece_excess", better="lower", about="calibration", of=of))
+    selective = RiskCoverage(confidence="confidence", correct="correct")
+    declared.append(Declared(name="augrc", better="lower", about="trust", of=selective))
     ids = tuple(str(row["example"]) for row in rows)
     conditions = {"backend": "torch", "dtype": "float32"}
     return Part(
@@ -201,7 +204,7 @@ def test_tables_have_headers_and_charts_say_what_they_show(run: ReportRun) -> No
     for found in re.findall(r"<table.*?</table>", page, re.S):
         assert 'scope="' in found
     charts = re.findall(r"<svg.*?</svg>", page, re.S)
-    assert len(charts) == 3
+    assert len(charts) == 4
     assert all('role="img"><title>' in chart for chart in charts)
 
 
@@ -222,12 +225,36 @@ def test_a_chart_puts_values_where_they_belong() -> None:
 def test_charts_stand_alone_as_files(tmp_path: Path) -> None:
     written = plots([part()], tmp_path, name="int8 <b>")
     assert {p.stem for p in written} == {
-        "measures-world", "exposure-world-1", "reliability-world-1",
+        "measures-world", "exposure-world-1", "reliability-world-1", "risk-world-1",
     }  # fmt: skip
     for path in written:
         text = path.read_text("utf-8")
         assert ElementTree.fromstring(text).tag.endswith("svg")
         assert "<b>" not in text
+
+
+def test_a_reliability_diagram_shows_what_chance_alone_would() -> None:
+    group = figures.Group("int8", [part()], {})
+    (chart,) = figures.reliability([group])
+    # ten confidences .05 to .95, below .5 never right: ten points, each before its null
+    lines = ElementTree.fromstring(str(chart)).iter("{http://www.w3.org/2000/svg}line")
+    nulls = [line.get("x1") for line in lines if line.get("class") == "null"]
+    assert len(set(nulls)) == len(nulls) == 10
+    # calibration error (.05 + .15 + ... + .45) / 5; no draw of 999 is as far
+    assert "int8: ECE 0.250, p 0.001" in chart
+
+
+def test_a_risk_curve_falls_to_the_left_where_confidence_tells() -> None:
+    (chart,) = figures.risk_coverage([figures.Group("int8", [part()], {})])
+    # the surest half is right, the other half wrong
+    assert "int8: the surest 60 answers, 0.000 wrong" in chart
+    assert "int8: the surest 120 answers, 0.500 wrong" in chart
+
+
+def test_what_has_no_records_has_no_chart() -> None:
+    lost = replace(part(), records=part().records.assign(why="the model did not answer"))
+    group = figures.Group("int8", [lost], {})
+    assert figures.reliability([group]) == figures.risk_coverage([group]) == []
 
 
 def test_the_table_reads_no_markup_from_names() -> None:
