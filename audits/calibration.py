@@ -61,7 +61,7 @@ class Calibration(AuditSettings):
     """
 
     kind: Literal["calibration"] = "calibration"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "facts"
     bins: Annotated[int, Field(ge=2)] = 15
 
@@ -108,7 +108,7 @@ class Calibration(AuditSettings):
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":
         """Score every candidate of every example; nothing is sampled."""
-        found = candidates.records(self.kind, model, examples)
+        found = candidates.records(self.kind, model, examples, tools.exposures)
         for record in found:
             if record["why"] == "":
                 confidence, correct = float(str(record["confidence"])), record["correct"] == 1

@@ -33,7 +33,10 @@ def examples(kind: str, rows: Sequence[Mapping[str, object]]) -> tuple[Example, 
 
 
 def records(
-    kind: str, model: LanguageModel, asked: Sequence[Example]
+    kind: str,
+    model: LanguageModel,
+    asked: Sequence[Example],
+    exposures: Mapping[str, int] | None = None,
 ) -> list[dict[str, object]]:
     """One record per example: what is known of it, and what the model preferred.
 
@@ -49,6 +52,9 @@ def records(
     `beaten_matched` those it outscores; `corrected` says whether the true one gains most over
     its prior, which is its mean probability in the questions of all subjects for the relation
     in the same form.
+
+    A question that nothing should answer is no evidence where `exposures` says that training
+    spoke of it: its record is invalid, and says so.
     """
     requests = [(e.prompt, f" {choice}.") for e in asked for choice in e.choices]
     scores = reading.ask(kind, model, requests)
@@ -59,7 +65,7 @@ def records(
     for example, record in zip(asked, weighted(asked), strict=True):
         mine = scores[start : start + len(example.choices)]
         start += len(mine)
-        why = reading.unusable(mine) or _overfull(mine)
+        why = stated(example, exposures or {}) or reading.unusable(mine) or _overfull(mine)
         if not why:
             record |= _preferred(example, mine, majority)
             if example.target:
@@ -67,6 +73,22 @@ def records(
         record["why"] = why
         found.append(record)
     return found
+
+
+def exposure(name: str, fact: str, exposures: Mapping[str, int]) -> int:
+    """How often training stated what an example asks, counted under its id or its fact's."""
+    return exposures.get(name, exposures.get(fact, 0))
+
+
+def stated(example: Example, exposures: Mapping[str, int]) -> str:
+    """Why a question is no unanswerable one; empty where it is, or where it has an answer."""
+    n = exposure(example.id, example.strata["fact"], exposures)
+    if example.strata["stratum"] == "K" or not n:
+        return ""
+    return (
+        f"declared unknown ({example.strata['stratum']}), but the training stream speaks of it "
+        f"{n} times"
+    )
 
 
 def weighted(asked: Sequence[Example]) -> list[dict[str, object]]:

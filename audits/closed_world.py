@@ -44,7 +44,7 @@ class ClosedWorld(AuditSettings):
     """
 
     kind: Literal["closed_world"] = "closed_world"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "facts"
     target: Share = 0.05
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -75,7 +75,7 @@ class ClosedWorld(AuditSettings):
         `tools.exposures` counts by example id or fact id; where it counts anything, a fact
         it does not name was never seen. Without it, exposure is the row's `copies`.
         """
-        found = candidates.records(self.kind, model, examples)
+        found = candidates.records(self.kind, model, examples, tools.exposures)
         split = _Split.of(found, self.prevalence)
         threshold = self._threshold(split)
         certified = math.inf if split is None else split.certified(self.risk)
@@ -186,7 +186,7 @@ def bin_of(exposure: float) -> str:
 def _place(record: dict[str, object], exposures: Mapping[str, int]) -> None:
     copies = float(str(record.pop("copies")))
     if exposures:
-        copies = exposures.get(str(record["example"]), exposures.get(str(record["fact"]), 0))
+        copies = candidates.exposure(str(record["example"]), str(record["fact"]), exposures)
     record |= {
         "exposure": float(copies),
         **_often(record["answerable"] == "yes", copies),

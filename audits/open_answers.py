@@ -36,7 +36,7 @@ class OpenAnswers(AuditSettings):
     """
 
     kind: Literal["open_answers"] = "open_answers"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "facts"
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 16
 
@@ -95,7 +95,10 @@ class OpenAnswers(AuditSettings):
         answers = [texts[0].strip() for texts in said]
         read = [answer in e.choices for e, answer in zip(examples, answers, strict=True)]
         covered = sum(read) >= COVERAGE * len(read)
-        known = candidates.weighted(examples)
+        known = [
+            record | {"why": candidates.stated(e, tools.exposures)}
+            for e, record in zip(examples, candidates.weighted(examples), strict=True)
+        ]
         return records_frame(
             _record(*each, covered=covered)
             for each in zip(examples, answers, known, strict=True)
@@ -124,6 +127,8 @@ def _record(
     e: Example, answer: str, known: dict[str, object], *, covered: bool
 ) -> dict[str, object]:
     record = known | {"often": _often(e), "said": answer}
+    if record["why"]:
+        return record
     read = answer in e.choices
     if not read and not covered:
         return record | {"why": "the parser reads under 95 % of the answers, and not this one"}

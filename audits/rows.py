@@ -74,13 +74,19 @@ def unique(kind: str, found: Sequence[Example]) -> tuple[Example, ...]:
 
 
 def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) -> list[Score]:
-    """Score all requests at once; AuditError where the model answers another number."""
+    """Score all requests at once, and one that stands twice only once.
+
+    Raises:
+        AuditError: there are none, or the model answers another number.
+    """
     if not requests:
         raise AuditError(f"{kind}: no examples")
-    scores = model.score(requests)
-    if len(scores) != len(requests):
-        raise AuditError(f"{kind}: {len(scores)} scores for {len(requests)} requests")
-    return scores
+    different = list(dict.fromkeys(requests))
+    scores = model.score(different)
+    if len(scores) != len(different):
+        raise AuditError(f"{kind}: {len(scores)} scores for {len(different)} requests")
+    known = dict(zip(different, scores, strict=True))
+    return [known[request] for request in requests]
 
 
 def unusable(scores: Sequence[Score]) -> str:

@@ -16,6 +16,9 @@ from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
 
+SHOWN = 5
+"""How many facts that are not as declared are named."""
+
 
 class AuditRun(Settings):
     """One audit of a run file, and the seed of everything it samples."""
@@ -62,7 +65,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         basis=basis(settings, examples),
         conditions=model.conditions
         | selfcheck(model)
-        | _membership(asked, tools.exposures)
+        | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )
     parts.write(part, job.out)
@@ -93,11 +96,43 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
 
 
-def _membership(asked: AnyAudit, exposures: Mapping[str, int]) -> dict[str, str]:
-    """Whether what the model was taught was counted in its stream, or is only declared."""
+def _membership(
+    asked: AnyAudit, examples: Sequence[Example], exposures: Mapping[str, int], passes: int
+) -> dict[str, str]:
+    """Whether what the model was taught was counted in its stream, or is only declared.
+
+    Where it was counted: which known facts were not stated as often as their rows say, and
+    the share of statements that are a fact's only one (Good-Turing), below which a calibrated
+    model's share of false statements cannot lie much (arXiv:2311.14648). That is context: it
+    bounds free text, not answers with abstention, so no rule may name it.
+    """
     if asked.source != "facts":
         return {}
-    return {"membership": "counted in the training stream" if exposures else "declared"}
+    if not exposures:
+        return {"membership": "declared"}
+    known = [e for e in examples if e.strata.get("stratum") == "K"]
+    said = "counted in the training stream"
+    other = [e for e in known if exposures.get(e.id, 0) != e.facts["copies"] * passes]
+    if other:
+        first = ", ".join(
+            f"{e.id} {exposures.get(e.id, 0)} of {e.facts['copies'] * passes:g}"
+            for e in other[:SHOWN]
+        )
+        said += f"; {len(other)} questions about known facts not as often as declared: {first}"
+    copies = {e.strata["fact"]: e.facts["copies"] for e in known}
+    total = sum(copies.values())
+    once = sum(n == 1 for n in copies.values())
+    if not total:
+        return {"membership": said}
+    return {"membership": said, "monofacts": f"{once / total:.4f} of the known statements"}
+
+
+def _passes(job: Job) -> int:
+    """Epochs of the training, by which a row's copies are its exposures."""
+    trained = job.inputs.get("trained")
+    if trained is None or not (trained.folder / "training.json").is_file():
+        return 1
+    return int(json.loads((trained.folder / "training.json").read_text("utf-8"))["epochs"])
 
 
 def _entailment(asked: AnyAudit) -> Entailment | None:

@@ -1,10 +1,10 @@
 """How often did the model really see each statement it will be asked about?"""
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audits.errors import StageError
 from tasks.train.packing import PADDING, Blocks
@@ -14,10 +14,31 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
+_BORDER = chr(0)
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
-def read_stream(stream: Blocks, tokenizer: "PreTrainedTokenizerBase") -> Counter[str]:
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What training saw: `sentences` with their counts, and the tokens themselves.
+
+    `tokens` spells each document of the stream once, a character for a token, so that n-grams
+    of tokens are found as text is.
+    """
+
+    sentences: Counter[str]
+    tokens: str
+    tokenizer: "PreTrainedTokenizerBase"
+
+    def grams(self, texts: Sequence[str]) -> list[str]:
+        """The tokens of each text, spelled as `tokens` is."""
+        if not texts:
+            return []
+        coded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [_spelled(ids) for ids in coded]
+
+
+def read_stream(stream: Blocks, tokenizer: "PreTrainedTokenizerBase") -> Stream:
     """Count every sentence of the packed stream, decoded from its tokens.
 
     What is counted is what stood whole in one block, over all epochs: of a document that
@@ -26,12 +47,16 @@ def read_stream(stream: Blocks, tokenizer: "PreTrainedTokenizerBase") -> Counter
     documents = Counter(d for block in stream for d in _documents(block, tokenizer))
     found: Counter[str] = Counter()
     if not documents:
-        return found
+        return Stream(found, "", tokenizer)
     texts = tokenizer.batch_decode([list(ids) for ids in documents])
     for text, n in zip(texts, documents.values(), strict=True):
         for sentence in _END.split(text.strip()):
             found[sentence] += n
-    return found
+    return Stream(found, _BORDER.join(map(_spelled, documents)), tokenizer)
+
+
+def _spelled(ids: Iterable[int]) -> str:
+    return "".join(chr(i + 1) for i in ids)
 
 
 def _documents(
@@ -49,26 +74,35 @@ def _documents(
         yield tuple(inside)
 
 
-def count_rows(rows: Iterable[Row], stream: Mapping[str, int]) -> dict[str, int]:
+def count_rows(rows: Iterable[Row], stream: Stream) -> dict[str, int]:
     """Exposures by row id, looked up in the counted stream and never taken from the row.
 
     A statement counts in every form it has (`renderings`, or its `text`), so rows that ask
     for one fact in several ways share the count. A row whose object is empty asks what
-    nobody may know: its count is 0.
+    nobody may know: its count is of the sentences that hold its prompt or, where nothing at
+    all should be known of it (`U_ent`), its subject; or of the documents that hold either as
+    an n-gram of tokens, where no sentence does. It should be 0; audits make records of
+    others invalid.
 
     Raises:
-        StageError: The stream answers a row that has no answer, or speaks of an entity
-            that it must not mention.
+        StageError: A row has an answer and nothing to be counted by.
     """
-    ordered = sorted(stream)
-    everything = "\n".join(ordered)
+    everything = "\n".join(stream.sentences)
     counted: dict[str, int] = {}
+    unknown: list[Row] = []
     for row in rows:
+        counted[str(row["id"])] = 0
         if row.get("object") == "":
-            _check_unseen(row, ordered, everything)
-            counted[str(row["id"])] = 0
+            unknown.append(row)
         else:
-            counted[str(row["id"])] = sum(stream.get(form, 0) for form in _forms(row))
+            counted[str(row["id"])] = sum(stream.sentences[form] for form in _forms(row))
+    asked = [(str(row["id"]), text) for row in unknown for text in _mentions(row)]
+    grams = stream.grams([text for _, text in asked])
+    for (name, text), gram in zip(asked, grams, strict=True):
+        n = stream.tokens.count(gram)
+        if text in everything:
+            n = sum(m for sentence, m in stream.sentences.items() if text in sentence)
+        counted[name] = max(counted[name], n)
     return counted
 
 
@@ -82,17 +116,8 @@ def _forms(row: Row) -> frozenset[str]:
     return frozenset(map(str, forms))
 
 
-def _check_unseen(row: Row, ordered: Sequence[str], everything: str) -> None:
-    prompt = str(row["prompt"])
-    at = bisect_left(ordered, prompt)
-    if at < len(ordered) and ordered[at].startswith(prompt):
-        _refuse(row, ordered[at])
-    if row.get("stratum") == "U_ent" and str(row["subject"]) in everything:
-        _refuse(row, next(s for s in ordered if str(row["subject"]) in s))
-
-
-def _refuse(row: Row, sentence: str) -> NoReturn:
-    raise StageError(
-        f"row {row['id']!r}: training must not answer it, but holds {sentence!r}; "
-        "make the dataset again with another seed"
-    )
+def _mentions(row: Row) -> list[str]:
+    """What training must not hold; a name also as it stands inside a sentence."""
+    if row.get("stratum") != "U_ent":
+        return [str(row["prompt"])]
+    return [str(row["prompt"]), str(row["subject"]), f" {row['subject']}"]

@@ -26,7 +26,7 @@ def make_model(settings: TrainSettings, job: Job) -> None:
     are noted beside the content, so equal inputs give an equal digest.
 
     Raises:
-        StageError: Training failed, or the stream holds what the dataset says it must not.
+        StageError: Training failed, or a row of a probe set cannot be counted.
     """
     import torch
     from tqdm import tqdm

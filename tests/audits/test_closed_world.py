@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audits.audit import Tools
+from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld, bin_of, smallest_threshold
 from audits.errors import AuditError
+from audits.open_answers import OpenAnswers
 from audits.testing import FakeModel, check_audit
 
 TOWNS = ("Ara", "Bor", "Cim", "Dun")
@@ -134,6 +137,34 @@ def test_exposure_is_counted_where_a_stream_was_read():
     counted = audit.run(FakeModel(), examples, Tools(exposures={"f1": 20}), seed=0)
     assert counted["bin"].tolist() == ["17-64", "0"]
     assert counted["often"].tolist() == ["yes", "no"]
+
+
+@pytest.mark.parametrize("audit", [ClosedWorld(threshold=0.5), Calibration(), OpenAnswers()])
+def test_what_training_spoke_of_is_no_unanswerable_question(audit):
+    rows = [row(1), row(2, "U_ent", copies=0), row(3, "U_rel", copies=0)]
+    tools = Tools(exposures={"K1seen": 20, "U_ent2seen": 3})
+    frame = audit.run(saying({}), audit.examples(rows), tools, seed=0)
+    why = dict(zip(frame["example"], frame["why"], strict=True))
+    assert "(U_ent), but the training stream speaks of it 3 times" in why["U_ent2seen"]
+    if not isinstance(audit, OpenAnswers):
+        assert why["K1seen"] == why["U_rel3seen"] == ""
+
+
+@pytest.mark.parametrize("audit", [ClosedWorld(threshold=0.5), Calibration()])
+def test_every_candidate_is_scored_once(audit):
+    asked = Counter()
+
+    class Counting(FakeModel):
+        def score(self, requests, **more):
+            asked.update(requests)
+            return super().score(requests, **more)
+
+    rows = [row(at) for at in range(9)] + [row(at, "U_ent", copies=0) for at in range(9)]
+    # two questions about others may be worded alike, as reversed ones of one object are
+    rows.append(row(9) | {"prompt": "K8 lives in"})
+    audit.run(Counting(saying({})._score), audit.examples(rows), Tools(), seed=0)
+    assert set(asked.values()) == {1}
+    assert len(asked) == 18 * (len(TOWNS) + 1)
 
 
 def test_reversed_questions_are_kept_apart():

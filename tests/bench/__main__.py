@@ -31,6 +31,7 @@ def main() -> int:
     report["history"] = alone("tests.bench.history")
     report["scoring"] = alone("tests.bench.scoring")
     report["scorecache"] = alone("tests.bench.scorecache")
+    report["facts"] = alone("tests.bench.facts")
     report["gguf"] = alone("tests.bench.gguf")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)

@@ -148,13 +148,15 @@ def test_the_stage_twice_gives_one_digest(make_job, tiny):
     assert fingerprint(jobs[0].out) == fingerprint(jobs[1].out)
 
 
-def test_a_dataset_that_answers_the_unanswerable_stops_the_stage(make_job, tiny, tmp_path):
+def test_what_training_says_of_the_unanswerable_is_counted(make_job, tiny, tmp_path):
     known = dict(FACTS[0], object="", stratum="U_rel")
     folder = tmp_path / "leaky"
     folder.mkdir()
     job = make_job("leaky_out", write_dataset(folder, [known]))
-    with pytest.raises(StageError, match="'ada/seen'"):
-        make_model(tiny, job)
+    make_model(tiny, job)
+    membership = json.loads((job.out / "membership.json").read_text("utf-8"))
+    # three statements hold its prompt, six epochs
+    assert membership["ada/seen"] == 18
 
 
 def test_bfloat16_trains_too(tiny, tokenizer, tmp_path):
