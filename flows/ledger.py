@@ -15,7 +15,8 @@ from tasks.job import Call
 class Entry:
     """One stage of a run. A cached stage keeps the seconds and energy of when it was made.
 
-    `elapsed` is the wall time spent on it in this run, orchestration and hashing included.
+    `elapsed` is the wall time spent on it in this run, orchestration and hashing included;
+    `measuring` the part of a publication that computed measures and recorded nothing.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Entry:
     cached: bool
     settings: Mapping[str, Any]
     energy: Mapping[str, Any] | None
+    measuring: float = 0.0
 
     @classmethod
     def of(
@@ -45,6 +47,7 @@ class Entry:
             label=wanted.label, key=wanted.key, digest=made.digest,
             seconds=float(facts.get("seconds", 0.0)), elapsed=elapsed, cached=cached,
             settings=json.loads(wanted.settings), energy=facts.get("energy"),
+            measuring=0.0 if cached else float(facts.get("seconds_measuring", 0.0)),
         )  # fmt: skip
 
 
@@ -79,7 +82,8 @@ class Ledger:
         wall = time.perf_counter() - self.began
         own = [e for e in self.entries if e.stage != "publish"]
         orchestration = sum(e.elapsed - (0.0 if e.cached else e.seconds) for e in own)
-        records = self.spent.get("publish", 0.0)
+        measuring = sum(e.measuring for e in self.entries)
+        records = max(0.0, self.spent.get("publish", 0.0) - measuring)
         share = (orchestration + records) / wall if wall else 0.0
         return {
             "wall_s": round(wall, 2),
