@@ -99,7 +99,7 @@ def audit(
     With `controls`, a run file, on its data where none is given, and beside the model on the
     twins of the model it trains.
     """
-    spec = load_spec(controls) if controls else None
+    spec = _twinned(controls) if controls else None
     given = (
         {"dataset": make_dataset(spec, home, perform)}
         if spec and data is None
@@ -117,6 +117,14 @@ def audit(
     return {"audits": [_document(one) for one in made]}, "\n\n".join(texts)
 
 
+def _twinned(path: Path) -> RunSpec:
+    """A run file whose model has twins; SpecError where it can have none."""
+    spec = load_spec(path)
+    if not (isinstance(spec.model, TrainSettings) and isinstance(spec.data, WorldData)):
+        raise SpecError(f"--controls {path}: {TWINNED}")
+    return spec
+
+
 def _on_twins(
     spec: RunSpec, asked: Sequence[AuditRun], seed: int, dataset: Artifact, home: Home
 ) -> list[Artifact]:
@@ -127,8 +135,7 @@ def _on_twins(
             "--controls: twins are told other facts, and none of these audits asks for facts; "
             "name closed_world or calibration"
         )
-    if not (isinstance(spec.model, TrainSettings) and isinstance(spec.data, WorldData)):
-        raise SpecError(f"--controls: {TWINNED}")
+    assert isinstance(spec.model, TrainSettings)  # `_twinned` saw to it
     told = {"audits": audits, "controls": CONTROLS, "seed": seed}
     own = make_dataset(spec, home, perform)
     tokenizer = make_tokenizer(spec.model, home, own, perform)

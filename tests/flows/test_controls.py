@@ -1,15 +1,18 @@
 """Controls: twins are trained with the model's own settings and asked about the true world."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from audits.errors import SpecError
 from flows.home import find_home
 from flows.plan import Made, make
+from flows.single import audit
 from flows.spec import load_spec
 from tasks.artifact import Artifact
 
+RUNS = Path(__file__).parents[2] / "infra/runs"
 SET = ["controls=[untrained, shuffled, taught]"]
 
 
@@ -97,3 +100,9 @@ def test_twins_that_cannot_be_made_are_refused_in_a_sentence(tiny, change, said)
     with pytest.raises(SpecError) as caught:
         load_spec(tiny, [*SET, change])
     assert said in str(caught.value)
+
+
+def test_a_run_file_without_twins_is_refused_before_anything_is_made(home):
+    with pytest.raises(SpecError, match="need data of kind world and a model of kind train"):
+        audit("nowhere", ["closed_world"], None, 0, home, RUNS / "stories260k.yaml")
+    assert not home.artifacts.exists()
