@@ -64,7 +64,9 @@ class Exact(Settings):
 class Auroc(Settings):
     """Probability that a row with label 1 scores above one with label 0; ties count half.
 
-    With `against`, another score of the same rows, it is how far the one lies above the other.
+    With `against`, a baseline score of the same rows, it is how far the one lies above the
+    other in the direction that serves the baseline better, in each resample anew: a baseline
+    that points the wrong way is no easier to beat.
     """
 
     kind: Literal["auroc"] = "auroc"
@@ -78,7 +80,8 @@ class RiskCoverage(Settings):
 
     `correct` is 1 or 0 in every row. The generalised area (`augrc`) weighs every failure
     alike; `aurc` weighs the surest most; `eaurc` is AURC above the best order's. With
-    `against`, another confidence of the same rows, it is how far the one lies above the other.
+    `against`, a baseline confidence of the same rows, it is how far the one lies above the
+    other in the direction that serves the baseline better.
     """
 
     kind: Literal["risk_coverage"] = "risk_coverage"

@@ -36,7 +36,7 @@ class Faithfulness(AuditSettings):
     """
 
     kind: Literal["faithfulness"] = "faithfulness"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "facts"
 
     def declares(self) -> tuple[Declared, ...]:
@@ -88,9 +88,12 @@ class Faithfulness(AuditSettings):
         ]
         found: list[Example] = []
         for at, e in enumerate(usable):
-            stated = prompts[e.strata["fact"]].get("held", e.prompt)
             other = _elsewhere(usable, at)
-            found += _examples(e, stated, other)
+            stated, elsewhere = (
+                prompts[one.strata["fact"]].get("held", one.prompt) if one else ""
+                for one in (e, other)
+            )
+            found += _examples(e, stated, elsewhere)
         return reading.unique(self.kind, found)
 
     def strata(self, examples: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
@@ -121,8 +124,12 @@ def _share(
     )
 
 
-def _examples(e: Example, stated: str, other: Example | None) -> Iterator[Example]:
-    """A question twice: known facts alone and contradicted, strangers informed and not."""
+def _examples(e: Example, stated: str, elsewhere: str) -> Iterator[Example]:
+    """A question twice: known facts alone and contradicted, strangers informed and not.
+
+    The two contexts of a stranger differ in the entity alone: were their templates unlike, a
+    model could tell them apart without reading of whom they speak.
+    """
     objects = [c for c in e.choices[:-1] if c != e.target]
     given = objects[_drawn(e.id, len(objects))]
     if e.target:
@@ -130,8 +137,8 @@ def _examples(e: Example, stated: str, other: Example | None) -> Iterator[Exampl
         yield _one(e, "counterfactual", f"{stated} {given}. {e.prompt}", given)
     else:
         yield _one(e, "answerable", f"{stated} {given}. {e.prompt}", given)
-        if other is not None:
-            yield _one(e, "unanswerable", f"{other.prompt} {given}. {e.prompt}", "")
+        if elsewhere:
+            yield _one(e, "unanswerable", f"{elsewhere} {given}. {e.prompt}", "")
 
 
 def _one(e: Example, condition: str, prompt: str, given: str) -> Example:

@@ -52,12 +52,11 @@ def _auroc(
     if set(np.unique(label)) != {0.0, 1.0}:
         raise MeasureError(f"{declared.name}: {of.label} must hold both 0 and 1, no more")
     kinds = [len(np.unique(cluster[label == kind])) for kind in (0, 1)]
-    sides = [
-        resample.auroc(numbers(declared, rows, score), label, cluster, clusters)
-        for score in (of.score, of.against)
-        if score
-    ]
-    return [_above(sides)], min(kinds)
+    mine = resample.auroc(numbers(declared, rows, of.score), label, cluster, clusters)
+    if not of.against:
+        return [mine], min(kinds)
+    theirs = resample.auroc(numbers(declared, rows, of.against), label, cluster, clusters)
+    return [_change(mine, lambda counts: _farther(theirs(counts)))], min(kinds)
 
 
 def _risk_coverage(
@@ -66,17 +65,17 @@ def _risk_coverage(
     # Surest first, so that resamples are not put in order again each time.
     order = np.argsort(-numbers(declared, rows, of.confidence), kind="stable")
     wrong = 1 - _outcomes(declared, rows, of.correct)[order]
-    sides = [
-        selective.areas(numbers(declared, rows, confidence)[order], wrong, of.area)
-        for confidence in (of.confidence, of.against)
-        if confidence
-    ]
-    return [resample.by_cluster(_above(sides), cluster[order])], len(np.unique(cluster))
+    found = selective.areas(numbers(declared, rows, of.confidence)[order], wrong, of.area)
+    if of.against:
+        other = numbers(declared, rows, of.against)[order]
+        up, down = (selective.areas(each, wrong, of.area) for each in (other, -other))
+        found = _change(found, lambda weights: np.minimum(up(weights), down(weights)))
+    return [resample.by_cluster(found, cluster[order])], len(np.unique(cluster))
 
 
-def _above(sides: Sequence[resample.Statistic]) -> resample.Statistic:
-    """The one statistic, or how far the first of two lies above the second."""
-    return sides[0] if len(sides) == 1 else _change(sides[0], sides[1])
+def _farther(area: Floats) -> Floats:
+    """AUROC of a score, or of its negative where that is higher."""
+    return np.asarray(np.maximum(area, 1 - area))
 
 
 def _calibration(

@@ -47,13 +47,13 @@ class Uncertainty(AuditSettings):
     """
 
     kind: Literal["uncertainty"] = "uncertainty"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "facts"
     samples: Annotated[int, Field(ge=2, le=100)] = 10
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 12
     limit: Annotated[int, Field(ge=10)] = 400
-    """Questions at most: the first of the test split in the order of their ids."""
+    """Questions at most, spread evenly over the test split."""
     nli: str = ""
     """Folder of a model for natural language inference; empty: exact match."""
     nli_digest: str = ""

@@ -60,6 +60,15 @@ def test_a_model_that_copies_fails_where_the_context_is_about_somebody_else(fact
     assert found["abstention/unanswerable"] == 0
 
 
+def test_a_model_that_tells_contexts_by_their_template_is_no_reader(facts):
+    def by_template(context, question):
+        return copying(context, question) if context.startswith("held: ") else "unknown"
+
+    found, _ = measured(by_template, facts)
+    assert found["accuracy/answerable"] == 1
+    assert found["balanced"] == 0
+
+
 def test_a_model_that_always_abstains_cannot_have_both(facts):
     found, _ = measured(lambda context, question: "unknown", facts)
     assert found["abstention/unanswerable"] == 1

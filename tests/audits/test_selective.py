@@ -140,12 +140,14 @@ def test_an_area_has_an_interval_and_a_paired_difference():
         assert 0 < found.low < found.value < found.high < 1
         change = difference(declare(of), frame, blind, level=0.9)
         assert change.high < 0
-        # the same rows, both confidences of one model
+        # the same rows, both confidences of one model: the baseline in its better direction
         against = RiskCoverage(area=kind, confidence="c", correct="x", against="k")
         inside = estimate(declare(against), frame, level=0.9)
-        assert (inside.value, inside.low, inside.high) == pytest.approx(
-            (change.value, change.low, change.high), abs=1e-12
+        blindly = min(
+            selective.area(sign * frame["k"].to_numpy(), 1 - correct, kind) for sign in (1, -1)
         )
+        assert inside.value == pytest.approx(found.value - blindly)
+        assert inside.high < 0
 
 
 def test_auroc_against_another_score_is_the_difference_of_both():
@@ -155,10 +157,21 @@ def test_auroc_against_another_score_is_the_difference_of_both():
     one, other = (Auroc(score=s, label="x") for s in "ck")
     both = estimate(declare(Auroc(score="c", label="x", against="k")), frame, level=0.9)
     alone = [estimate(declare(of), frame, level=0.9).value for of in (one, other)]
-    assert both.value == pytest.approx(alone[0] - alone[1])
+    assert both.value == pytest.approx(alone[0] - max(alone[1], 1 - alone[1]))
     assert both.low > 0
     swapped = estimate(declare(Auroc(score="k", label="x", against="c")), frame, level=0.9)
     assert swapped.high < 0
+
+
+def test_a_baseline_that_points_the_wrong_way_is_no_easier_to_beat():
+    rng = np.random.default_rng(6)
+    wrong = (rng.random(300) < 0.4).astype(float)
+    short = rng.random(300) - wrong  # the wrong answers are the short ones
+    frame = table(rng.random(300), wrong, k=short)
+    coin = estimate(declare(Auroc(score="c", label="x", against="k")), frame, level=0.9)
+    assert coin.high < 0
+    of = RiskCoverage(confidence="c", correct="x", against="k")
+    assert estimate(declare(of), frame, level=0.9).low > 0
 
 
 def test_repeating_rows_in_their_cluster_adds_no_certainty():
