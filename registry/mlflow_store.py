@@ -89,6 +89,7 @@ class Mlflow:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._client = _connect(uri)
         self._experiments: dict[str, str] = {}
+        self._bases: dict[str, str] = {}
 
     def experiment(self, name: str, place: str | None) -> str:
         """The id of an experiment, made on first use with its artifacts at `place`."""
@@ -180,7 +181,7 @@ class Mlflow:
         from mlflow.utils.file_utils import local_file_uri_to_path
 
         try:
-            base = self._client.get_run(run).info.artifact_uri
+            base = self._base(run)
             if base.startswith("file:"):
                 return Path(local_file_uri_to_path(base)) / path
             return Path(self._client.download_artifacts(run, path, str(aside)))
@@ -189,12 +190,18 @@ class Mlflow:
                 f"run {run}: {path} cannot be fetched ({_first(error)}); publish again"
             ) from error
 
+    def _base(self, run: str) -> str:
+        """Where a run's artifacts lie: asked once, for it is settled when the run begins."""
+        if run not in self._bases:
+            self._bases[run] = str(self._client.get_run(run).info.artifact_uri)
+        return self._bases[run]
+
     def register(
         self, name: str, run: str, *, tags: Mapping[str, str], description: str
     ) -> str:
         """Make a version of the model among a run's artifacts; returns its number."""
         self._model(name)
-        base = self._client.get_run(run).info.artifact_uri
+        base = self._base(run)
         made = self._client.create_model_version(
             name, f"{base}/{layout.MODEL}", run, tags=dict(tags), description=description,
             await_creation_for=None,
