@@ -100,6 +100,8 @@ def history(name: str, home: Home) -> Answer:
     """Everything that was decided about a model, oldest first."""
     store = open_registry(home)
     chain = store.history(name)
+    if not chain.entries and not store.versions(name):
+        raise SpecError(f"{name}: no such model is registered in {home.tracking_uri}")
     rows = [entry.model_dump(mode="json") for entry in chain.entries]
     lines = [f"{'#':>5}  {'when':<20} {'what':<10} {'version':<8} {'verdict':<13} who and why"]
     for entry in chain.entries:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from audits.errors import SpecError
 from audits.evidence import Measure
 from flows.home import Home
 from flows.judging import Judged
@@ -139,7 +140,9 @@ def write_report(
 
 
 def save(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; SpecError where a folder is in its place."""
+    if path.is_dir():
+        raise SpecError(f"{path} is a folder; name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, "utf-8")

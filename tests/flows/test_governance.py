@@ -197,7 +197,7 @@ def test_a_backtest_says_what_another_policy_would_have_decided(
     ("arguments", "code", "words"),
     [
         (["verify", "nobody"], 2, "nobody"),
-        (["history", "nobody"], 0, ""),
+        (["history", "nobody"], 2, "no such model is registered"),
         (["rollback", NAME, "--by", "ann", "--to", "99"], 1, "never was champion"),
         (["promote", f"{NAME}/99"], 2, "no such version"),
         (["promote", f"{NAME}/1", "--policy", "gone.yaml"], 2, "gone.yaml"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from audits.errors import SpecError
+from flows.outcome import save
 from tasks.models.testing import tiny_llama
 
 ROOT = Path(__file__).parents[2]
@@ -228,3 +230,8 @@ def test_a_signing_key_that_is_not_there_is_named(here, monkeypatch, tmp_path):
     code, _, err = here("history", "tiny")
     assert code == 2
     one_sentence(err, "ASSAY_SIGNING_KEY", "gone.pem", "name the private key")
+
+
+def test_a_report_does_not_take_a_folder_for_a_file(tmp_path):
+    with pytest.raises(SpecError, match="is a folder; name a file"):
+        save(tmp_path, "text")
