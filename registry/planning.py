@@ -138,6 +138,12 @@ def _of(rule: AnyRule, declared: Declared, size: Size) -> Iterator[Outlook]:
 def _absolute(rule: Required, bound: float, better: Better, size: Size) -> Iterator[Outlook]:
     from audits import power
 
+    idle = bound <= 0 if better == "higher" else bound >= 1
+    if idle:
+        yield Outlook(
+            rule.id, "cannot fail", "it can never fail: no share lies beyond it", rule.hard
+        )
+        return
     least = power.least_to_pass_absolute(bound, better, rule.spent)
     if least is None or size.clusters < least:
         known = "no number would do" if least is None else f"{least:,} are needed"

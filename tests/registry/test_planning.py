@@ -162,3 +162,17 @@ def test_declared_looks_cost_power():
     thrice = NoWorse(measure="facts/recall", than="parent", margin=0.02, max_looks=3)
     (one,) = outlook(thrice, n=1600)
     assert one.problem == "weak"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        AtLeast(measure="facts/recall", bound=-5),
+        AtLeast(measure="facts/recall", bound=0),
+        AtMost(measure="facts/wrong", bound=1.5),
+    ],
+)
+def test_a_bound_beyond_every_share_is_named(rule):
+    (one,) = outlook(rule)
+    assert one.problem == "cannot fail"
+    assert "it can never fail" in one.said
