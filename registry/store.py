@@ -280,9 +280,9 @@ class Store(Protocol):
         """Make the champion before (or version `to`, which once was) champion again.
 
         Raises:
-            GateRefused: there is none before, it never was champion, or its seal does not
-                verify.
-            EvidenceError: the history does not verify, or the alias was moved by hand.
+            GateRefused: there is none before, or it never was champion.
+            EvidenceError: the history does not verify, the alias was moved by hand, or the
+                version is not what was judged.
         """
         ...
 

@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from audits.evidence import Evidence
 from registry import bundle, card, layout
 from registry import seal as sealing
 from registry.backend import Backend
-from registry.docket import Docket, Judged
+from registry.docket import Docket, Judged, Published, require
 from registry.finding import APPROVAL, Approval, Case, Verdict
 from registry.gate import Decision
 from registry.guard import Guard, earlier, utc_now
-from registry.history import GATE, Chain, Entry
+from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
+from registry.seal import Seal
 from registry.store import (
     CANDIDATE,
     Dataset,
@@ -54,7 +56,7 @@ class VersionStore:
         self._backend, self._root = backend, root
         memory = root / "heads" if root else None
         self._guard = Guard(backend, memory=memory, key=key, clock=clock)
-        self._docket = Docket(backend, self._guard, key=key)
+        self._docket = Docket(backend, key=key)
         self._subjects: dict[str, card.Subject] = {}
         self._copies = tempfile.TemporaryDirectory(prefix="assay-")
 
@@ -115,38 +117,86 @@ class VersionStore:
     def publish(self, publication: Publication, *, parent: str) -> Version:
         """Make the version of these weights, or add evidence to the one there is.
 
-        First the run and its files, then the version, then the tag that seals it: what is
-        interrupted before has no tag and is completed under the same run next time.
+        First the run's files, then the version, then the entry of the history with the seal
+        of all that is published, then the numbers a reviewer sees, and last the tag that
+        makes it a version: what is interrupted before is completed next time.
         """
         name, weights = model_name(publication.name), publication.evidence.subject
         with self._turn(name), tempfile.TemporaryDirectory() as tmp:
-            aside = Path(tmp)
+            aside, chain = Path(tmp), self._guard.chain(name)
             found = next(iter(self._backend.search(name, weights)), None)
-            known = self._read(found) if found and found.evidence else None
+            if found is None and chain.entries and not self._backend.search(name):
+                raise EvidenceError(
+                    f"{name}: its versions were deleted and its history was not; restore them "
+                    "from a backup, or publish under another name"
+                )
+            before = self._seal_before(chain, found)
+            known = self._read(found, before.evidence) if found and before else None
             evidence = bundle.join(known, publication.evidence)
             digest = bundle.write(evidence, aside / layout.EVIDENCE)
-            if found and found.evidence == digest:
+            if found and before and digest == before.evidence == found.evidence:
                 return self.version(name, found.number)
+            run = found.run if found else self._variant_run(publication, parent)
             subject = self._subjects[digest] = card.Subject.of(
                 name, publication.title, evidence
             )
-            run = found.run if found else self._variant_run(publication, parent)
-            self._upload(run, publication, subject, aside)
+            (aside / layout.CARD).write_text(card.render(subject), "utf-8")
+            layout.gather(publication.attachments, aside)
+            files = self._upload(run, publication, aside, whole=before is None)
             text = card.render(subject, limit=self._limit)
-            number = found.number if found else self._register(publication, run, text)
+            number = found.number if found else self._backend.register(
+                name, run, tags=_marks(publication), description=text
+            )  # fmt: skip
             now = self._backend.version(name, number)
             if now is None:
                 raise EvidenceError(f"{name}/{number}: the version vanished; publish it again")
+            if before:  # a publication that was broken off leaves evidence nobody refers to
+                left = sealing.digests(self.attachment(now, layout.EVIDENCE), skip=())
+                files = {f"{layout.EVIDENCE}/{path}": d for path, d in left.items()} | files
             # A verdict on other evidence is none on this.
-            seal = {
+            marks = {
                 **_marks(publication),
                 **({"assay.verdict": ""} if now.verdict else {}),
                 "assay.evidence": digest,
                 "assay.sealed": digest,
             }
-            self._backend.describe(now, tags=seal, description=text if found else None)
+            new = Published(
+                now, evidence, digest, files, marks, bundle.metrics(subject.measures),
+                {k: str(v) for k, v in publication.params.items()}, text,
+            )  # fmt: skip
+            seal = self._seal(now, new, before)
+            self._backend.log(
+                run, params=seal.params, metrics=seal.metrics, tags=_ours(publication.tags),
+                datasets=publication.datasets,
+            )  # fmt: skip
+            self._backend.describe(now, tags=_sealed_last(seal.tags), description=text)
             self._backend.end(run, ok=True)
             return self.version(name, number)
+
+    def _seal_before(self, chain: Chain, found: Version | None) -> Seal | None:
+        """What a version was last sealed as; None where it never was."""
+        last = chain.last(found.number, *SEALED) if found else None
+        if found is None or last is None:
+            return None
+        return sealing.read(self.attachment(found, layout.SEALS).parent, last.seal)
+
+    def _seal(self, now: Version, new: Published, before: Seal | None) -> Seal:
+        """Seal what is published, and put that on record."""
+        with tempfile.TemporaryDirectory() as tmp:
+            seal = self._docket.publish(Path(tmp), new, before)
+            self._backend.upload(now.run, Path(tmp))
+        sealed = replace(now, evidence=new.digest, weights=seal.weights)
+
+        def write(chain: Chain) -> Entry | None:
+            last = chain.last(now.number, *SEALED)
+            if last is not None and last.seal == seal.digest:
+                return None
+            return self._guard.entry(
+                chain, "publication", sealed, seal=seal.digest, by=PUBLISHER
+            )
+
+        self._guard.append(now.name, write)
+        return seal
 
     def version(self, name: str, number: str) -> Version:
         """A sealed version. SpecError where there is none."""
@@ -212,7 +262,8 @@ class VersionStore:
         """
         belongs(version, decision)
         with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
-            now = self.version(version.name, version.number)
+            _, held, before = self._standing(version)
+            now = held.version
             if decision.same_as(self.decision(now)):
                 return now
             if now.verdict:
@@ -226,11 +277,12 @@ class VersionStore:
             (Path(tmp) / layout.CARD).write_text(
                 card.render(self._subject(now), decision), "utf-8"
             )
-            sealed = self._docket.write(
+            sealed = self._docket.judge(
                 Path(tmp),
                 Judged(now, decision, policy, marks, text),
                 self._subject(now).evidence,
-                self._files(now),
+                before,
+                stale=(held.folder / layout.SIGNATURE).is_file(),
             )
             self._backend.upload(now.run, Path(tmp))
             self._backend.log(now.run, tags=marks)
@@ -343,6 +395,7 @@ class VersionStore:
                     f"{name}/{number}: this decision is not the one on record; judge the "
                     "version again and promote it by what is recorded then"
                 )
+            self._require_sealed(now, judged)
             if champion and champion.number == number:
                 return None
             return self._guard.move(chain, "promotion", now, judged, by=by, note=note)
@@ -435,20 +488,41 @@ class VersionStore:
         aside = Path(tempfile.mkdtemp(dir=self._copies.name))
         return self._backend.fetch(version.run, "", aside)
 
-    def _require_sealed(self, version: Version, judged: Entry) -> None:
-        """Refuse a version that is not what was judged.
+    def _standing(self, version: Version) -> tuple[Chain, Snapshot, Seal]:
+        """A version as it stands with all its files, and the seal that this agrees with.
 
         Raises:
-            GateRefused: with what was altered.
+            EvidenceError: with what was altered; not while another process works on it.
         """
-        now = self.snapshot(version.name, version.number)
-        try:
-            assert now is not None
-            wrong = sealing.differences(sealing.read(now.folder, judged.seal), now)
-        except EvidenceError as error:
-            wrong = [str(error)]
-        if wrong:
-            raise GateRefused(f"{version.name}: not rolled back; {wrong[0]}")
+        name, number = version.name, version.number
+        while True:
+            chain = self._guard.chain(name)
+            now = self.version(name, number)
+            held = self.snapshot(name, number)
+            try:
+                if held is None:
+                    raise EvidenceError(f"{name}/{number}: the version vanished")
+                return chain, held, require(chain, held)
+            except EvidenceError:
+                same = self.version(name, number) == now
+                if same and self._guard.history(name).head == chain.head:
+                    raise
+
+    def _require_sealed(self, version: Version, judged: Entry) -> None:
+        """Refuse a champion that is not what was judged.
+
+        Raises:
+            EvidenceError: with what was altered, or that evidence was added since.
+        """
+        where = f"{version.name}/{version.number}"
+        chain, now, _ = self._standing(version)
+        if chain.last(version.number, *SEALED) != judged:
+            raise EvidenceError(f"{where}: evidence was added since it was judged; judge it")
+        if now.astray:
+            raise EvidenceError(
+                f"{where}: it would be loaded from {now.astray[0]}, which is not its run's "
+                "model; register it again"
+            )
 
     @property
     def _limit(self) -> int:
@@ -478,32 +552,25 @@ class VersionStore:
         return left
 
     def _upload(
-        self, run: str, publication: Publication, subject: card.Subject, aside: Path
-    ) -> None:
-        """Everything but the model: evidence (already in `aside`), card, files, numbers."""
-        (aside / layout.CARD).write_text(card.render(subject), "utf-8")
-        layout.gather(publication.attachments, aside)
+        self, run: str, publication: Publication, aside: Path, *, whole: bool
+    ) -> dict[str, str]:
+        """Upload what is in `aside`, and the model too where it is `whole`; returns digests."""
+        files = sealing.digests(aside)
         self._backend.upload(run, aside)
-        self._backend.log(
-            run,
-            params=publication.params,
-            metrics=bundle.metrics(subject.measures),
-            tags=_ours(publication.tags),
-            datasets=publication.datasets,
-        )
-
-    def _register(self, publication: Publication, run: str, text: str) -> str:
-        """Upload the model and make a version of it, not yet sealed."""
+        if not whole:
+            return files
         with tempfile.TemporaryDirectory() as tmp:
             self._backend.write_model(Path(tmp) / layout.MODEL, publication)
+            files |= sealing.digests(Path(tmp))
             self._backend.upload(run, Path(tmp))
+        data = sealing.digests(publication.folder, skip=())
         self._backend.upload(run, publication.folder, layout.DATA)
-        return self._backend.register(
-            publication.name, run, tags=_marks(publication), description=text
-        )
+        return files | {f"{layout.DATA}/{path}": digest for path, digest in data.items()}
 
-    def _read(self, version: Version) -> Evidence:
-        found = bundle.read(self.attachment(version, layout.EVIDENCE), version.evidence)
+    def _read(self, version: Version, digest: str = "") -> Evidence:
+        """A version's evidence as it stands, or as it was when it had this digest."""
+        wanted = digest or version.evidence
+        found = bundle.read(self.attachment(version, layout.EVIDENCE), wanted)
         if found.subject != version.weights:
             raise EvidenceError(
                 f"{version.name}/{version.number}: its evidence is about {found.subject[:12]}"
@@ -525,6 +592,12 @@ def _named(by: str, what: str) -> None:
         raise SpecError(
             f"{what} by {by!r}: say who, in up to 100 letters, digits, spaces, _ . and -"
         )
+
+
+def _sealed_last(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tag that makes a version of it is set when all others are."""
+    last = "assay.sealed"
+    return {**{k: v for k, v in tags.items() if k != last}, last: tags[last]}
 
 
 def _marks(publication: Publication) -> dict[str, str]:

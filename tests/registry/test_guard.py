@@ -36,7 +36,9 @@ def promote(store, judge):
 
 
 def told(store):
-    return [(e.kind, e.version, e.replaces) for e in store.history("toy").entries]
+    """What happened after the versions were published."""
+    entries = [e for e in store.history("toy").entries if e.kind != "publication"]
+    return [(e.kind, e.version, e.replaces) for e in entries]
 
 
 def test_every_step_stands_in_the_history(store, versions, promote):
@@ -52,7 +54,9 @@ def test_every_step_stands_in_the_history(store, versions, promote):
     last = store.history("toy").entries[-1]
     assert (last.by, last.note, last.weights) == ("ann", "slow in service", WEIGHTS[0])
     assert len(last.seal) == 64
-    assert store.history("toy").entries[3].by == "ann"
+    assert [e.by for e in store.history("toy").entries if e.kind == "promotion"] == [
+        "gate", "ann",
+    ]  # fmt: skip
     assert store.resolve("toy", "champion").number == "1"
     assert store.resolve("toy", "previous").number == "2"
 
@@ -84,7 +88,7 @@ def test_an_altered_version_is_not_gone_back_to(store, versions, promote):
     promote(versions[1])
     file = store.attachment(versions[0], "model/data/model/config.json")
     file.write_text('{"a": 1}', "utf-8")
-    with pytest.raises(GateRefused, match=r"file model/data/model/config.json was altered"):
+    with pytest.raises(EvidenceError, match=r"file model/data/model/config.json was altered"):
         store.rollback("toy", by="ann")
     assert store.resolve("toy", "champion").number == "2"
 
@@ -356,7 +360,7 @@ def test_who_approved_by_a_tag_stands_in_the_history_once(store, versions, look)
     decision = look(store, versions[0], policy=asked, approvals=said)
     store.record(versions[0], decision, document)
     store.promote(versions[0], decision, expected_champion=None)
-    entries = store.history("toy").entries
+    entries = [e for e in store.history("toy").entries if e.kind != "publication"]
     assert [(e.kind, e.by, e.note) for e in entries] == [
         ("approval", "ann", ""), ("approval", "bob", "by a tag: fine"),
         ("decision", "gate", ""), ("promotion", "gate", ""),
