@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from audits.errors import EvidenceError
 from audits.settings import Settings
 
-Kind = Literal["publication", "decision", "promotion", "rollback", "approval"]
+Kind = Literal["publication", "decision", "promotion", "rollback", "approval", "repair"]
 
 MOVES = ("promotion", "rollback")
 """The kinds of entries that make a version champion."""

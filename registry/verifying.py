@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,9 +19,19 @@ from registry.history import SEALED, Chain, Entry, anchored, unruly
 from registry.policy import Policy
 from registry.rules import Approved
 from registry.seal import Seal
-from registry.store import CHAMPION, PREVIOUS, Judgement, Snapshot, Store, Version, approvals_in
+from registry.store import (
+    CANDIDATE,
+    CHAMPION,
+    PREVIOUS,
+    Judgement,
+    Snapshot,
+    Store,
+    Version,
+    approvals_in,
+    overruled,
+)
 
-UNJUDGED = ("approval", "publication")
+UNJUDGED = ("approval", "publication", "repair")
 UNSIGNED = "unsigned: whoever can write to the registry can rewrite it as a whole"
 
 
@@ -87,6 +97,7 @@ def verify(
     checks = history + _aliases(store, chain)
     if chain is None:
         return Verification(name, number, tuple(checks))
+    checks += _named(chain, which, number)
     try:
         checks += _version(store, chain, number, today, key, weigh, policy)
     except (EvidenceError, StageError) as error:
@@ -133,6 +144,15 @@ def _number(store: Store, name: str, which: str, chain: Chain | None) -> str:
     return pointed
 
 
+def _named(chain: Chain, which: str, number: str) -> list[Check]:
+    """An alias of somebody's own (`prod`) vouches only for what once was champion."""
+    ours = which.isdecimal() or which in (CANDIDATE, CHAMPION, PREVIOUS)
+    if ours or chain.last(number, "promotion"):
+        return []
+    said = f"{chain.model}@{which} points at version {number}, which was never promoted"
+    return [Check("aliases", False, f"{said}; promote it, or move the alias")]
+
+
 def _aliases(store: Store, chain: Chain | None) -> list[Check]:
     if chain is None:
         return []
@@ -176,7 +196,13 @@ def _version(
     checks += _each("judgements", judgements.wrong, f"{len(judgements.held)} are as sealed")
     if last.digest in judgements.held:
         seal = sealing.read(now.folder, last.seal)
-        checks += _decided(store, seal, judgements.held[last.digest], now.version)
+        checks += _decided(
+            store,
+            seal,
+            judgements.held[last.digest],
+            now.version,
+            tuple(judgements.held.values()),
+        )
         checks += _signed(seal, now.folder, key)
     checks += _promotion(store, chain, now.version, judgements, today)
     checks += _by_policy(chain, now.version, judgements, policy)
@@ -277,7 +303,13 @@ def _judgements(chain: Chain, number: str, folder: Path) -> _Judgements:
     return _Judgements(held, wrong)
 
 
-def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> list[Check]:
+def _decided(
+    store: Store,
+    seal: Seal,
+    judged: Judgement,
+    version: Version,
+    before: Sequence[Judgement],
+) -> list[Check]:
     """The decision, made again from the stored evidence of everyone it was about."""
     where, old = f"{seal.model}/{seal.version}", judged.decision
     try:
@@ -289,7 +321,10 @@ def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> l
     if wrong and seal.code != sealing.code():
         wrong += f" (it was decided by other code, {seal.code[:12]}: verify with that one)"
     problem = f"{where}: decided again from its records {wrong}"
-    return _each("decision", [problem] if wrong else [], f"decided again: {new.sentence}")
+    said = "; ".join(
+        filter(None, [f"decided again: {new.sentence}", overruled(before, old, seal.evidence)])
+    )
+    return _each("decision", [problem] if wrong else [], said)
 
 
 def _unlike(old: Decision, new: Decision) -> str:

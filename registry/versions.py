@@ -19,11 +19,12 @@ from registry.backend import Backend
 from registry.docket import Docket, Judged, Published, require
 from registry.finding import APPROVAL, Approval, Case, Verdict
 from registry.gate import Decision
-from registry.guard import Guard, earlier, utc_now
+from registry.guard import Guard, earlier, interrupted, misplaced, utc_now
 from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
 from registry.seal import Seal
 from registry.store import (
     CANDIDATE,
+    CHAMPION,
     Dataset,
     Judgement,
     Publication,
@@ -210,13 +211,24 @@ class VersionStore:
         return tuple(v for v in self._backend.search(model_name(name)) if v.evidence)
 
     def resolve(self, name: str, alias: str) -> Version | None:
-        """The version an alias points at, or None. EvidenceError where it is not sealed."""
+        """The version an alias points at, or None; the champion is who the history says.
+
+        Raises:
+            EvidenceError: it is not sealed, or the champion alias was moved by hand.
+        """
         found = self._backend.alias(model_name(name), alias)
         if found is not None and not found.evidence:
             raise EvidenceError(
                 f"{name}@{alias}: points at version {found.number}, which was never sealed; "
                 "publish its weights again"
             )
+        if alias != CHAMPION:
+            return found
+        chain, pointed = self.history(name), found.number if found else None
+        if interrupted(chain, pointed):
+            return self.version(name, chain.champion or "")
+        if said := misplaced(chain, pointed):
+            raise EvidenceError(said)
         return found
 
     def evidence(self, name: str, number: str) -> Evidence:
@@ -415,7 +427,9 @@ class VersionStore:
 
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again."""
-        _named(by, "rollback")
+        by = _named(by, "rollback")
+        if to is not None:
+            self._put_back(name, by)
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
@@ -436,9 +450,24 @@ class VersionStore:
         self._guard.follow(name, chain)
         return self.version(name, chain.champion or "")
 
+    def _put_back(self, name: str, by: str) -> None:
+        """Point aliases that were moved by hand where the history says, and note that."""
+
+        def write(chain: Chain) -> Entry | None:
+            pointed = self.pointed(name, CHAMPION)
+            if chain.champion is None or interrupted(chain, pointed):
+                return None
+            if not misplaced(chain, pointed):
+                return None
+            note = f"the champion alias had been moved by hand to {pointed or 'none'}"
+            now = self.version(name, chain.champion)
+            return self._guard.entry(chain, "repair", now, by=by, note=note)
+
+        self._guard.follow(name, self._guard.append(name, write))
+
     def approve(self, version: Version, *, by: str, note: str = "") -> Version:
         """Say yes, as a person, to exactly these weights."""
-        _named(by, "approval")
+        by = _named(by, "approval")
         now = self.version(version.name, version.number)
         value = " ".join([now.weights, *note.split()])
         if now.tags.get(APPROVAL + by) != value:
@@ -586,12 +615,14 @@ class VersionStore:
         return self._subjects[version.evidence]
 
 
-def _named(by: str, what: str) -> None:
-    """Refuse a name that no tag may have."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}", by):
+def _named(by: str, what: str) -> str:
+    """Somebody's name without needless spaces; refuses one that no tag may have."""
+    name = " ".join(by.split())
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}", name):
         raise SpecError(
             f"{what} by {by!r}: say who, in up to 100 letters, digits, spaces, _ . and -"
         )
+    return name
 
 
 def _sealed_last(tags: Mapping[str, str]) -> dict[str, str]:

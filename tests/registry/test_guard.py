@@ -114,13 +114,10 @@ def test_a_promotion_cut_before_its_alias_is_finished_by_the_next(store, version
     with pytest.raises(Cut):
         promote(versions[1])
     store._backend.point = whole
-    assert store.resolve("toy", "champion").number == "1"
-    assert store.history("toy").champion == "2"
-    with pytest.raises(GateRefused, match="the champion is version 2 and no longer 1"):
-        promote(versions[2])  # judged against the alias as it was
-    assert store.resolve("toy", "champion").number == "2"
-    assert store.resolve("toy", "previous").number == "1"
+    assert store.pointed("toy", "champion") == "1"
+    assert store.resolve("toy", "champion").number == "2"  # as the history says
     assert promote(versions[2]).number == "3"
+    assert store.resolve("toy", "previous").number == "2"
     assert store.history("toy").champion == "3"
 
 
@@ -142,10 +139,30 @@ def test_an_alias_moved_by_hand_stops_promotions_and_rollbacks(store, versions, 
     store._backend.point("toy", "champion", "1")
     with pytest.raises(EvidenceError, match="moved by hand from 3 to 1; history says 3"):
         promote(versions[1])
-    with pytest.raises(EvidenceError, match="moved by hand"):
-        store.rollback("toy", by="ann")
+    for refused in (
+        lambda: store.rollback("toy", by="ann"),
+        lambda: store.resolve("toy", "champion"),
+    ):
+        with pytest.raises(EvidenceError, match="`assay rollback toy --to 3 --by YOU` puts it"):
+            refused()
     store._backend.point("toy", "champion", "3")
     assert store.rollback("toy", by="ann").number == "2"
+
+
+def test_an_alias_moved_by_hand_is_put_back_by_its_remedy_and_that_is_noted(
+    store, versions, promote
+):
+    for version in versions:
+        promote(version)
+    store._backend.point("toy", "champion", "1")
+    assert store.rollback("toy", to="3", by="ann").number == "3"
+    assert store.pointed("toy", "champion") == "3"
+    last = store.history("toy").entries[-1]
+    assert (last.kind, last.version, last.by) == ("repair", "3", "ann")
+    assert last.note == "the champion alias had been moved by hand to 1"
+    store._backend.point("toy", "champion", "1")
+    assert store.rollback("toy", to="2", by="ann").number == "2"
+    assert told(store)[-2:] == [("repair", "3", ""), ("rollback", "2", "3")]
 
 
 def test_a_champion_without_a_history_is_refused_with_a_remedy(store, versions, promote):

@@ -15,6 +15,7 @@ from registry.history import Entry
 from registry.mlflow_store import open_store
 from registry.policy import Policy, Waiver
 from registry.rules import Approved, AtLeast, NoWorse
+from registry.store import overruled
 from registry.testing import disk, evidence, facts, rights
 from registry.verifying import UNSIGNED, verify, verify_history
 
@@ -269,6 +270,17 @@ def test_an_alias_moved_by_hand_is_named(world, alias, to, says):
     assert world.verify().ok
 
 
+def test_an_alias_of_ones_own_vouches_only_for_what_was_champion(world):
+    for number, says in (
+        ("1", "toy@prod points at version 1, which was never promoted"),
+        ("2", ""),
+    ):
+        world.store._backend.point("toy", "prod", number)
+        said = world.verify("prod").problems
+        assert (not said) if not says else any(says in p for p in said)
+    assert world.verify("candidate" if world.store.pointed("toy", "candidate") else "2").ok
+
+
 def test_a_removed_alias_is_named(world):
     client = world.store._backend._client
     client.delete_registered_model_alias("toy", "champion")
@@ -482,6 +494,26 @@ def test_a_judgement_that_was_broken_off_is_to_be_made_again_and_nothing_was_alt
     file.write_text("{}", "utf-8")
     judge(store, version, policy=other)
     assert verify(store, "toy", "champion", today=TODAY).problems == ()
+
+
+def test_what_a_stricter_policy_refused_before_is_said(open_again, publication, judge, policy):
+    store = open_again()
+    version = store.publish(
+        publication(evidence(FIRST, facts(rights(500, 150)))),
+        parent=store.begin("tests", "one"),
+    )
+    refused = judge(store, version)
+    assert not refused.promote
+    loose = Policy(name="loose", rules=(AtLeast(measure="facts/recall", bound=0.1),))
+    decision = judge(store, version, policy=loose)
+    store.promote(version, decision, expected_champion=None)
+    found = verify(store, "toy", "champion", today=TODAY)
+    assert found.ok
+    (said,) = [c.said for c in found.checks if c.name == "decision"]
+    assert f"on the same evidence it failed by policy strict ({policy.identity[:12]})" in said
+    assert "it failed by policy strict" in overruled(
+        store.judgements(version), decision, version.evidence
+    )
 
 
 def test_a_champion_that_rests_on_another_policy_is_named(world):
