@@ -30,7 +30,9 @@ class Score:
     `logprob` is the sum over the continuation's tokens in nats; `tokens` holds the
     per-token values when asked for. `greedy` is true where every token was the argmax.
     `boundary_stable` is false where the context's own tokens are not a prefix of the
-    tokens of context and continuation together.
+    tokens of context and continuation together. `truncated` counts the tokens that the
+    context lost on its left for want of room in the model's window: the answer is to a
+    shorter question. It is None where the model does not tell.
 
     `moments` holds, when asked for, the mean and standard deviation (nats) of log p over
     the vocabulary under p itself, in front of each token: what Min-K%++ standardises a
@@ -42,6 +44,7 @@ class Score:
     n_bytes: int
     greedy: bool
     boundary_stable: bool = True
+    truncated: int | None = 0
     tokens: tuple[float, ...] = ()
     moments: tuple[tuple[float, float], ...] = ()
 
@@ -89,6 +92,10 @@ class LanguageModel(Protocol):
 
         Temperature 0 is greedy. The k-th sample of a prompt uses random numbers that
         depend on the seed, the prompt and k alone: the same in any two models, and
-        whatever else is asked.
+        whatever else is asked. A prompt that leaves no room loses tokens on its left.
         """
+        ...
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """How many tokens each prompt loses in `generate`; None where that is not known."""
         ...

@@ -270,6 +270,7 @@ def _document(made: Artifact) -> dict[str, Any]:
             for m in measures
         ],
         "absent": dict(absent),
+        "conditions": dict(part.conditions),
         "records": str(made.folder / "records.parquet"),
     }  # fmt: skip
 
@@ -282,7 +283,20 @@ def _lines(part: Part) -> str:
         for m in measures
     ]
     lines += [f"{name:<44}{'absent':>12}  {why}" for name, why in absent.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_shortened(part)])
+
+
+def _shortened(part: Part) -> list[str]:
+    """How many examples a window cut short, where it did or nobody knows."""
+    truncated = part.conditions.get("truncated", 0)
+    if not isinstance(truncated, int):
+        return ["whether the contexts fit the model's window is not known: it does not tell"]
+    if not truncated:
+        return []
+    return [
+        f"{truncated:,} of {len(part.expected):,} examples are longer than the window of "
+        f"{part.conditions['window']:,} tokens and count as invalid"
+    ]
 
 
 def _require_safetensors(model: Path) -> None:

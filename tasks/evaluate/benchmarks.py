@@ -43,8 +43,9 @@ def run_tasks(
     with _hushed():
         finder = Finder(settings, folder, scratch, context)
         found = [finder.find(name) for name in settings.tasks]
+        asked = HarnessModel(model, seed=settings.seed)
         results = lm_eval.simple_evaluate(
-            model=HarnessModel(model, seed=settings.seed),
+            model=asked,
             tasks=[built for task in found for built in task.built],
             task_manager=finder.mine,
             num_fewshot=settings.num_fewshot,
@@ -60,7 +61,8 @@ def run_tasks(
             fewshot_random_seed=settings.seed,
         )
     samples = results["samples"]
-    return results, [outcome(task, samples, settings.metrics) for task in found]
+    lost = asked.truncated
+    return results, [outcome(task, samples, settings.metrics, lost) for task in found]
 
 
 @contextmanager

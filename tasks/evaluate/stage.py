@@ -9,7 +9,7 @@ from audits.errors import SpecError
 from audits.estimand import Declared
 from audits.evidence import Part, records_frame
 from tasks.evaluate.settings import ALL_METRICS, EvaluateSettings
-from tasks.evaluate.table import table, with_documents, with_texts
+from tasks.evaluate.table import cut, table, with_documents, with_texts
 from tasks.job import Job
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
 
     from registry import parts
     from tasks.evaluate.benchmarks import run_tasks
+    from tasks.evaluate.records import TRUNCATED
     from tasks.evaluate.samples import write_samples
     from tasks.evaluate.texts import measure_texts
+    from tasks.models.asked import room
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
@@ -44,15 +46,18 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     texts = measure_texts(settings, model, folder)
     job.note("scores", model.counts)
     outcomes = [*benchmarks, *texts]
+    records = records_frame(row for outcome in outcomes for row in outcome.rows)
+    shortened = int((records[TRUNCATED] > 0).sum()) if TRUNCATED in records else 0
     part = Part(
         name="evaluate",
         kind="evaluate",
         declared=_kept(settings, outcomes),
         expected=tuple(e for outcome in outcomes for e in outcome.expected),
-        records=records_frame(row for outcome in outcomes for row in outcome.rows),
+        records=records,
         basis=basis(settings, outcomes),
         conditions=model.conditions
         | selfcheck(model)
+        | room(model, shortened)
         | {"lm_eval": metadata.version("lm-eval")},
         notes={outcome.name: dict(outcome.notes) for outcome in outcomes}
         | {"documents": [said for outcome in outcomes for said in outcome.documents]},
@@ -62,7 +67,8 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     results = with_texts(results, part)
     text = json.dumps(results, indent=1, sort_keys=True, default=str)
     (job.out / "lm_eval.json").write_text(text + "\n", "utf-8")
-    said = with_documents(table(results), [d for o in outcomes for d in o.documents])
+    documents = [d for o in outcomes for d in o.documents]
+    said = with_documents(table(results), documents, cut(part))
     (job.out / "table.md").write_text(said + "\n", "utf-8")
 
 

@@ -15,6 +15,19 @@ class Loaded(LanguageModel, Protocol):
         ...
 
 
+def room(model: LanguageModel, truncated: int) -> dict[str, str | int]:
+    """Conditions to record: how much the model sees at once, and how often that was too little.
+
+    Args:
+        model: whom was asked.
+        truncated: how many examples lost the beginning of a context.
+    """
+    window = getattr(model, "max_length", None)
+    if window is None:
+        return {"truncated": "not known"}
+    return {"window": int(window), "truncated": truncated}
+
+
 @runtime_checkable
 class ScoresText(Protocol):
     """A model that scores texts of any length in windows."""

@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from tasks.models.quiet import patient_bars, quiet
 
 OF_TRANSFORMERS = ("hf", "hf-auto", "huggingface")
 """Backends that take our `dtype` and device where the reference gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """What a pair becomes: tokens of its continuation, and what became of its context."""
+
+    n_tokens: int
+    stable: bool
+    truncated: int | None
 
 
 class BorrowedModel:
@@ -37,6 +47,13 @@ class BorrowedModel:
     def tokenizer(self) -> Any:  # noqa: ANN401 - an untyped library object, or None
         """The model's tokenizer where lm-eval holds one, for its chat template."""
         return getattr(self.lm, "tokenizer", None)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the model sees at once; None where lm-eval's model does not tell."""
+        known = isinstance(self.lm, TemplateLM)
+        found = getattr(self.lm, "max_length", None) if known else None
+        return found if isinstance(found, int) else None
 
     def score(
         self,
@@ -62,8 +79,19 @@ class BorrowedModel:
                     f"nothing to score: the continuation after {context[-60:]!r} is empty"
                 )
         pairs = [_move_spaces(context, text) for context, text in requests]
+        encoded = [self._encoded(*pair) for pair in pairs]
         answers = self._ask(self.lm.loglikelihood, "loglikelihood", pairs)
-        return [self._scored(pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
+        return [
+            Score(
+                logprob=_finite(logprob, text),
+                n_tokens=each.n_tokens,
+                n_bytes=len(text.encode()),
+                greedy=bool(greedy),
+                boundary_stable=each.stable,
+                truncated=each.truncated,
+            )
+            for (_, text), each, (logprob, greedy) in zip(pairs, encoded, answers, strict=True)
+        ]
 
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts; whether greedy decoding would say them is not known: false.
@@ -117,6 +145,13 @@ class BorrowedModel:
         said = self._ask(self.lm.generate_until, "generate_until", asked)
         return [[_until(str(text), stop)] * n for text in said]
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; None where no tokenizer tells."""
+        if (window := self.max_length) is None:
+            return [None] * len(prompts)
+        room = window - max_new_tokens
+        return [max(0, len(self._tokens(prompt)) - room) for prompt in prompts]
+
     def _ask(
         self, method: Callable[[list[Any]], Any], kind: str, asked: Sequence[tuple[Any, ...]]
     ) -> list[Any]:
@@ -138,28 +173,34 @@ class BorrowedModel:
                 f"{' '.join(str(error).split()):.200}); ask for less or another model"
             ) from error
 
-    def _scored(self, pair: tuple[str, str], answer: tuple[float, bool]) -> Score:
-        context, text = pair
-        tail, stable = self._encoded(context, text)
-        return Score(
-            logprob=_finite(answer[0], text),
-            n_tokens=len(tail),
-            n_bytes=len(text.encode()),
-            greedy=bool(answer[1]),
-            boundary_stable=stable,
-        )
+    def _encoded(self, context: str, text: str) -> "_Encoded":
+        """A pair's tokens as lm-eval splits them.
 
-    def _encoded(self, context: str, text: str) -> tuple[list[int], bool]:
-        """The continuation's tokens as lm-eval splits them, and whether the split is clean."""
+        Raises:
+            AuditError: the continuation is longer than the window; not every backend of
+                lm-eval sees to that.
+        """
         if not isinstance(self.lm, TemplateLM):
-            return [], True
+            return _Encoded(0, True, None)
         if context:
             head, tail = self.lm._encode_pair(context, text)
             whole = self.lm.tok_encode(context + text)
-            return tail, list(whole[: len(head)]) == list(head)
-        tail = self.lm.tok_encode(text, add_special_tokens=False)
-        led = len(tail) > 1 and tail[0] == self.lm.prefix_token_id
-        return (tail[1:] if led else tail), True
+            stable = list(whole[: len(head)]) == list(head)
+        else:
+            tail, stable = self.lm.tok_encode(text, add_special_tokens=False), True
+            led = len(tail) > 1 and tail[0] == self.lm.prefix_token_id
+            head, tail = ([], tail[1:]) if led else ([], tail)
+        if (window := self.max_length) is None:
+            return _Encoded(len(tail), stable, None)
+        if len(tail) > window:
+            raise AuditError(
+                f"{text[:60]!r}: {len(tail)} tokens to score exceed the model's {window} "
+                "positions; shorten the text or score it in windows"
+            )
+        # transformers' models are fed all but the last token; the others count it too
+        room = window + 1 if hasattr(self.lm, "AUTO_MODEL_CLASS") else window
+        lost = max(0, len(head) + len(tail) - room)
+        return _Encoded(len(tail), stable, min(len(head), lost))
 
     def _tokens(self, text: str) -> Sequence[int]:
         return self.lm.tok_encode(text) if isinstance(self.lm, TemplateLM) else ()

@@ -116,6 +116,11 @@ class Encoder:
         return bool(with_special[: 1 + len(plain)] == [self.prefix, *plain])
 
 
+def beyond(encoder: Encoder, prompts: Sequence[str], room: int) -> list[int | None]:
+    """Tokens of each prompt, with the prefix it needs, that do not fit into `room`."""
+    return [max(0, len(tokens) - room) for tokens in encoder.contexts(prompts)]
+
+
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
     kept = context.rstrip()
     return kept, context[len(kept) :] + continuation

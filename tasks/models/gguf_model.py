@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from audits.errors import AuditError, MeasureError
 from audits.model import Score
-from tasks.models.encode import Encoder, Pair
+from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.folder import weights_digest
 from tasks.models.gguf_file import Header, read, runner_version
 from tasks.models.gguf_generate import Sampling, continue_prompts
@@ -89,6 +89,10 @@ class GgufModel:
         pairs = self.encoder.pairs(requests)
         names = [c[-40:] + "|" + t[:40] for c, t in requests]
         return self._score(pairs, names, per_token=per_token, moments=moments)
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; see `LanguageModel.truncated`."""
+        return beyond(self.encoder, prompts, self.max_length - max_new_tokens)
 
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts of any length given BOS (or EOS), window after window.
@@ -194,7 +198,7 @@ class GgufModel:
         answers = self._answer(fed, moments=moments)
         scores, start = [], 0
         spread = answers.moments.tolist()
-        for pair, name in zip(pairs, names, strict=True):
+        for pair, kept, name in zip(pairs, fed, names, strict=True):
             mine = slice(start, start := start + len(pair.continuation))
             values = answers.logprobs[mine]
             _require_finite(values, name)
@@ -205,6 +209,7 @@ class GgufModel:
                     n_bytes=pair.n_bytes,
                     greedy=bool(answers.greedy[mine].all()),
                     boundary_stable=pair.stable,
+                    truncated=len(pair.context) - len(kept.context),
                     tokens=tuple(values.tolist()) if per_token else (),
                     moments=tuple(map(tuple, spread[mine])) if moments else (),
                 )

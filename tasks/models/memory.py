@@ -116,6 +116,10 @@ class Remembering:
         texts = self._recall(what, [(prompt,) for prompt in prompts], compute, TEXTS)
         return [[text] * n for text in texts]
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """The inner model's; counted anew, for it costs little."""
+        return self.inner.truncated(prompts, max_new_tokens=max_new_tokens)
+
     def _recall(
         self,
         what: Sequence[str],

@@ -8,7 +8,7 @@ from audits.errors import AuditError
 from audits.model import Score
 from tasks.models.answers import Answers, answer
 from tasks.models.decode import Decoder, decoder, most_positions
-from tasks.models.encode import Encoder, Pair
+from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.forward import Forward
 from tasks.models.generate import Sampling, continue_prompts
 from tasks.models.predictions import Prediction
@@ -77,6 +77,10 @@ class TorchModel:
             MeasureError: the network gave something that is not finite.
         """
         return self.scorer.score(requests, per_token=per_token, moments=moments)
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; see `LanguageModel.truncated`."""
+        return beyond(self.encoder, prompts, self.max_length - max_new_tokens)
 
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts of any length given BOS (or EOS), window after window.

@@ -44,8 +44,12 @@ def test_scores_are_those_of_our_own_engine(both):
     asked: LanguageModel = borrowed
     for pair, mine, theirs in zip(PAIRS, ours.score(PAIRS), asked.score(PAIRS), strict=True):
         assert theirs.logprob == pytest.approx(mine.logprob, abs=1e-3), pair
-        for field in ("n_tokens", "n_bytes", "greedy", "boundary_stable"):
+        for field in ("n_tokens", "n_bytes", "greedy", "boundary_stable", "truncated"):
             assert getattr(theirs, field) == getattr(mine, field), (pair, field)
+    assert theirs.truncated > 0
+    prompts = [context for context, _ in PAIRS if context]
+    told = borrowed.truncated(prompts, max_new_tokens=9)
+    assert told == ours.truncated(prompts, max_new_tokens=9)
 
 
 def test_texts_longer_than_the_window_are_scored_alike(both):
@@ -94,6 +98,8 @@ def test_an_lm_without_a_tokenizer_counts_no_tokens(dummy):
     [score] = dummy.score([("A café ", "naïve")])
     # the space moves to the continuation; ï takes two bytes
     assert (score.n_tokens, score.n_bytes) == (0, 7)
+    assert score.truncated is None, "nobody knows whether it fitted"
+    assert dummy.truncated(["a"], max_new_tokens=1) == [None]
     assert score.logprob < 0
 
 
