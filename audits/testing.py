@@ -11,7 +11,7 @@ from audits.audit import Audit, Tools
 from audits.errors import AuditError
 from audits.estimand import Declared
 from audits.evidence import KEYS, Part
-from audits.model import Example, LanguageModel, Score
+from audits.model import Example, LanguageModel, Score, require_generation, require_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,7 @@ class FakeModel:
 
         Its vocabulary has two tokens, the word and one other, so its moments follow.
         """
+        require_text(part for request in requests for part in request)
         return [self._scored(context, text, per_token, moments) for context, text in requests]
 
     def generate(
@@ -67,6 +68,10 @@ class FakeModel:
         stop: Sequence[str] = (),
     ) -> list[list[str]]:
         """Answer every prompt with the given function, `n` times the same."""
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         return [[_until(self._answer(prompt), stop)] * n for prompt in prompts]
 
     def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:

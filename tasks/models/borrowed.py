@@ -12,7 +12,7 @@ from lm_eval.api.model import LM, TemplateLM
 
 from audits.errors import AssayError, AuditError, EvidenceError, MeasureError, SpecError
 from audits.evidence import Conditions
-from audits.model import Score
+from audits.model import Score, require_generation, require_text
 from tasks.models.borrowing import LOCAL, PREFIX, Borrowed
 from tasks.models.folder import weights_digest
 from tasks.models.quiet import patient_bars, quiet
@@ -73,6 +73,7 @@ class BorrowedModel:
             raise AuditError(
                 "lm-eval's models give no values per token; ask a model folder instead"
             )
+        require_text(part for request in requests for part in request)
         for context, text in requests:
             if not text:
                 raise AuditError(
@@ -100,6 +101,7 @@ class BorrowedModel:
             AuditError: the tokenizer puts a BOS before each text, which lm-eval scores with
                 it, and `add_special` does not ask for that; or lm-eval could not answer.
         """
+        require_text(texts)
         if not add_special and self._adds_bos():
             raise AuditError(
                 "lm-eval scores the BOS that this model's tokenizer adds to a text; measure "
@@ -132,6 +134,10 @@ class BorrowedModel:
         Raises:
             AuditError: a temperature is given, or lm-eval could not answer.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if temperature:
             raise AuditError(
                 f"lm-eval's models cannot sample with a given seed (temperature "

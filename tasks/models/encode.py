@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audits.errors import AuditError
+from audits.model import require_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,15 @@ class Encoder:
         return f"empty:{token},context:{token if self.adds_bos else 'none'}"
 
     def plain(self, texts: Iterable[str]) -> list[list[int]]:
-        """Tokens of each text and nothing else."""
+        """Tokens of each text and nothing else.
+
+        Raises:
+            AuditError: a text is none in Unicode.
+        """
         texts = list(texts)
         if not texts:
             return []
+        require_text(texts)
         batch = self.tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, verbose=False
         )

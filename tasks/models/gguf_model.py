@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from audits.errors import AuditError, MeasureError
-from audits.model import Score
+from audits.model import Score, require_generation
 from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.folder import weights_digest
 from tasks.models.gguf_file import Header, read, runner_version
@@ -160,6 +160,10 @@ class GgufModel:
         Generation ends at the file's end tokens, before a stop string, or after
         `max_new_tokens`. A prompt that leaves no room loses tokens on its left.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if max_new_tokens >= self.max_length:
             raise AuditError(
                 f"cannot generate {max_new_tokens} tokens with a model of {self.max_length} "

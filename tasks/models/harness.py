@@ -8,7 +8,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from audits.errors import AuditError, SpecError
-from audits.model import LanguageModel
+from audits.model import LanguageModel, require_generation
 from tasks.models.asked import ScoresText
 
 MAX_NEW_TOKENS = 256
@@ -65,6 +65,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
         texts: dict[int, str] = {}
         for wanted, numbers in _by_settings(requests).items():
             until, max_new, temperature = wanted
+            _require(requests[numbers[0]].task_name, self.seed, wanted)
             asked: dict[str, list[int]] = {}
             for i in numbers:
                 asked.setdefault(requests[i].args[0], []).append(i)
@@ -135,6 +136,16 @@ def _rendered(tokenizer: Any, turns: Sequence[dict[str, str]], prompt: bool) -> 
 
 
 _Wanted = tuple[tuple[str, ...], int, float]
+
+
+def _require(task: str | None, seed: int, wanted: _Wanted) -> None:
+    until, max_new, temperature = wanted
+    try:
+        require_generation(
+            (), max_new_tokens=max_new, seed=seed, temperature=temperature, n=1, stop=until
+        )
+    except SpecError as error:
+        raise SpecError(f"task {task}: {error}") from error
 
 
 def _by_settings(requests: Sequence[Any]) -> dict[_Wanted, list[int]]:

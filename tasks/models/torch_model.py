@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from audits.errors import AuditError
-from audits.model import Score
+from audits.model import Score, require_generation
 from tasks.models.answers import Answers, answer
 from tasks.models.decode import Decoder, decoder, most_positions
 from tasks.models.encode import Encoder, Pair, beyond
@@ -118,6 +118,10 @@ class TorchModel:
         Generation ends at the model's end tokens, before a stop string, or after
         `max_new_tokens`. A prompt that leaves no room loses tokens on its left.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if max_new_tokens >= self.max_length:
             raise AuditError(
                 f"cannot generate {max_new_tokens} tokens with a model of {self.max_length} "

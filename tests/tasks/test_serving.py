@@ -34,6 +34,8 @@ def test_prompts_are_continued_in_order_with_the_parameters_of_the_request():
         ("prompt", {"temperature": -1.0}, "0 to 10"),
         ("prompt", {"temperature": float("nan")}, "0 to 10"),
         ("prompt", {"seed": -1}, "0 or more"),
+        ("prompt", {"seed": "one"}, "a parameter is no number"),
+        ("prompt", {"top_p": 0.9}, r"\['top_p'\] are not known; there are \['max_new_tokens"),
     ],
 )
 def test_a_request_out_of_range_is_refused(columns, params, says):
@@ -74,3 +76,9 @@ def test_a_registered_version_is_loaded_and_answers(tmp_path, stories260k):
     told = loaded.predict(asked, params={"max_new_tokens": 8})
     assert len(told) == 2
     assert told[0].startswith(", there was a little girl")
+    for wrong in ({"temperature": -1.0}, {"max_new_tokens": -3}, {"max_new_tokens": 512}):
+        with pytest.raises(mlflow.MlflowException) as caught:
+            loaded.predict(asked, params=wrong)
+        assert caught.value.get_http_status_code() == 400
+        [value] = wrong.values()
+        assert str(value).removesuffix(".0") in caught.value.message

@@ -102,6 +102,20 @@ def test_a_way_of_decoding_we_do_not_have_is_refused(model):
         HarnessModel(model()).generate_until(asked)
 
 
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"max_gen_toks": 0}, "task t: generate: max_new_tokens is 0"),
+        ({"until": ["."], "do_sample": True, "temperature": -1.0}, "task t: .*is -1.0"),
+        ({"until": [""]}, "task t: generate: stop is"),
+    ],
+)
+def test_a_task_that_asks_for_what_makes_no_sense_is_named(model, how, says):
+    asked = instances("generate_until", [("The", {"until": ["."]} | how)])
+    with pytest.raises(SpecError, match=says):
+        HarnessModel(model()).generate_until(asked)
+
+
 def test_a_setting_of_sampling_changes_nothing_where_decoding_is_greedy(model):
     ours = HarnessModel(model())
     plain = {"until": ["."], "max_gen_toks": 5}
