@@ -125,18 +125,30 @@ def test_other_documents_are_another_evaluation(say, model, tasks):
     assert other["measures"][0]["n"] == 2
 
 
-def test_bad_tasks_and_options_end_in_one_sentence(refused, model, tasks):
+def test_bad_tasks_and_options_end_in_one_sentence(refused, model, tasks, tmp_path):
     base = ["evaluate", model, "--tasks"]
     refused(2, [*base, "hellaswagg"], "'hellaswagg'", "hellaswag")
     refused(2, [*base, "scrolls"], "no task 'scrolls'")
     refused(2, [*base, "wikitext2"], "assay data fetch wikitext2")
     refused(2, [*base, "piqa"], "'piqa' cannot be loaded", "assay data fetch piqa")
     refused(2, [*base, " , "], "name at least one")
+    refused(2, [*base, "hellaswag,piqa,hellaswag"], "tasks", "'hellaswag' stands twice")
     refused(2, ["evaluate", model, *tasks(), "--limit", "0"], "limit")
     refused(2, ["evaluate", model, *tasks(), "--apply-chat-template"], "no chat template")
     refused(
         2, ["evaluate", model, "--tasks", "x", "--include-path", "/no/such"], "is no folder"
     )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.yaml").write_text("a: 1\n", "utf-8")
+    here = ["--include-path", tmp_path / "other"]
+    refused(2, ["evaluate", model, "--tasks", "piqa", *here], "other", "no .yaml file", "task")
+
+
+def test_a_task_by_itself_and_in_a_group_is_asked_once_only(refused, model, tasks):
+    asked = tasks()
+    (asked[-1] / "both.yaml").write_text("group: both\ntask: [mine]\n", "utf-8")
+    asked[1] = "both,mine"
+    refused(2, ["evaluate", model, *asked], "'mine' are asked by both 'both' and 'mine'")
 
 
 def test_bad_requests_end_in_one_sentence(refused, model, tasks):
