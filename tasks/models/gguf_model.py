@@ -20,7 +20,7 @@ from tasks.models.gguf_vocabulary import Vocabulary
 from tasks.models.predictions import Prediction, cut
 from tasks.models.rows import truncate
 from tasks.models.selfcheck import Reservoir
-from tasks.models.windows import windows
+from tasks.models.windows import total, windows
 
 
 class GgufModel:
@@ -109,7 +109,7 @@ class GgufModel:
         names = [t[:60] for t, parts in zip(texts, windowed, strict=True) for _ in parts]
         scores = iter(self._score(pairs, names))
         return [
-            _total([next(scores) for _ in parts], len(text.encode()))
+            total([next(scores) for _ in parts], len(text.encode()))
             for text, parts in zip(texts, windowed, strict=True)
         ]
 
@@ -301,12 +301,3 @@ def _require_finite(values: npt.NDArray[np.floating], name: str) -> None:
             f"{name!r}: the model gave a log-probability that is not finite; its weights are "
             "damaged or its arithmetic overflowed"
         )
-
-
-def _total(parts: Sequence[Score], n_bytes: int) -> Score:
-    return Score(
-        logprob=sum(p.logprob for p in parts),
-        n_tokens=sum(p.n_tokens for p in parts),
-        n_bytes=n_bytes,
-        greedy=all(p.greedy for p in parts),
-    )

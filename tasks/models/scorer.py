@@ -12,7 +12,7 @@ from tasks.models.answers import Answers
 from tasks.models.encode import Encoder, Pair
 from tasks.models.progress import Progress
 from tasks.models.selfcheck import Reservoir
-from tasks.models.windows import windows
+from tasks.models.windows import total, windows
 
 ITEMS_AT_ONCE = 4096
 """Requests that are planned together, so that memory does not grow with their number."""
@@ -113,7 +113,7 @@ class Scorer:
             # A window begins where the one before ended: nothing of the text is lost.
             scores = iter(_scores(fed, [0] * len(fed), said, per_token=False))
         return [
-            _total([next(scores) for _ in parts], len(text.encode()))
+            total([next(scores) for _ in parts], len(text.encode()))
             for text, parts in zip(texts, cut, strict=True)
         ]
 
@@ -182,12 +182,3 @@ def _scores(
             pairs, lost, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True
         )
     ]  # fmt: skip
-
-
-def _total(parts: Sequence[Score], n_bytes: int) -> Score:
-    return Score(
-        logprob=sum(p.logprob for p in parts),
-        n_tokens=sum(p.n_tokens for p in parts),
-        n_bytes=n_bytes,
-        greedy=all(p.greedy for p in parts),
-    )
