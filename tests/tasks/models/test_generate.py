@@ -108,6 +108,14 @@ def test_no_model_generates_by_what_makes_no_sense(any_model, change, says):
         any_model.generate(["The"], **how)
 
 
+@pytest.mark.parametrize("kind", ["torch", "gguf"])
+def test_the_lowest_temperature_there_is_says_the_likeliest_token(model, gguf_file, kind):
+    m = model() if kind == "torch" else load(gguf_file())
+    how = {"max_new_tokens": 6, "seed": 0}
+    cold = m.generate(PROMPTS, temperature=5e-324, **how)
+    assert cold == m.generate(PROMPTS, **how)
+
+
 @pytest.mark.parametrize("where", ["prompt", "stop", "context", "continuation", "text"])
 def test_half_a_surrogate_pair_is_no_text_to_any_model(any_model, where):
     with pytest.raises(AuditError, match=r"a.ud800b'.*is half a surrogate pair"):
