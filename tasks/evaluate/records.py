@@ -81,8 +81,8 @@ def outcome(
 
     Where a task has several filters, its first one counts. `truncated` is in a record how
     many tokens of `lost` (see `HarnessModel.truncated`) its context was cut by: lm-eval
-    counts such an answer like any other. It is absent for texts scored in windows, and where
-    the model does not tell.
+    counts such an answer like any other. It is absent where the model does not tell; a text
+    scored in windows loses nothing.
     """
     rows: list[Row] = []
     hashes: list[str] = []
@@ -102,7 +102,7 @@ def outcome(
                 {"question": f"task/{found.name}", "task": leaf.name}
                 | key
                 | _values(sample, metrics)
-                | _truncated(lost.get((leaf.task.config.task, sample["doc_id"])))
+                | _truncated(lost.get((leaf.task.config.task, sample["doc_id"]), 0))
             )
             hashes.append(_question_hash(sample))
     return Outcome(

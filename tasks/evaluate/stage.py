@@ -13,6 +13,8 @@ from tasks.evaluate.table import cut, table, with_documents, with_texts
 from tasks.job import Job
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.evaluate.records import Outcome
 
 
@@ -31,7 +33,6 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
 
     from registry import parts
     from tasks.evaluate.benchmarks import run_tasks
-    from tasks.evaluate.records import TRUNCATED
     from tasks.evaluate.samples import write_samples
     from tasks.evaluate.texts import measure_texts
     from tasks.models.asked import room
@@ -47,7 +48,6 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     job.note("scores", model.counts)
     outcomes = [*benchmarks, *texts]
     records = records_frame(row for outcome in outcomes for row in outcome.rows)
-    shortened = int((records[TRUNCATED] > 0).sum()) if TRUNCATED in records else 0
     part = Part(
         name="evaluate",
         kind="evaluate",
@@ -57,7 +57,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
         basis=basis(settings, outcomes),
         conditions=model.conditions
         | selfcheck(model)
-        | room(model, shortened)
+        | room(model, _shortened(records))
         | {"lm_eval": metadata.version("lm-eval")},
         notes={outcome.name: dict(outcome.notes) for outcome in outcomes}
         | {"documents": [said for outcome in outcomes for said in outcome.documents]},
@@ -70,6 +70,15 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     documents = [d for o in outcomes for d in o.documents]
     said = with_documents(table(results), documents, cut(part))
     (job.out / "table.md").write_text(said + "\n", "utf-8")
+
+
+def _shortened(records: "pd.DataFrame") -> int | None:
+    """Questions that lost their beginning; None where the model did not tell of each."""
+    from tasks.evaluate.records import TRUNCATED
+
+    if TRUNCATED not in records or records.loc[records["why"] == "", TRUNCATED].isna().any():
+        return None
+    return int((records[TRUNCATED] > 0).sum())
 
 
 def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:

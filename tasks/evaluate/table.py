@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audits.evidence import Part
-from tasks.evaluate.records import TRUNCATED
 
 Results = dict[str, dict[str, Any]]
 
@@ -39,11 +38,11 @@ def cut(part: Part) -> str:
     truncated = part.conditions["truncated"]
     if not isinstance(truncated, int):
         return "whether the questions fit the model's window is not known: it does not tell"
-    asked = part.records.get(TRUNCATED)
-    if not truncated or asked is None:
+    if not truncated:
         return ""
+    asked = part.records["question"].str.startswith("task/").sum()
     return (
-        f"{truncated:,} of {asked.notna().sum():,} questions were longer than the window of "
+        f"{truncated:,} of {asked:,} questions were longer than the window of "
         f"{part.conditions['window']:,} tokens and were cut on the left, as lm-eval does"
     )
 

@@ -15,17 +15,19 @@ class Loaded(LanguageModel, Protocol):
         ...
 
 
-def room(model: LanguageModel, truncated: int) -> dict[str, str | int]:
+def room(model: LanguageModel, truncated: int | None) -> dict[str, str | int]:
     """Conditions to record: how much the model sees at once, and how often that was too little.
 
     Args:
         model: whom was asked.
-        truncated: how many examples lost the beginning of a context.
+        truncated: how many examples lost the beginning of a context; None where the model
+            did not tell.
     """
     window = getattr(model, "max_length", None)
-    if window is None:
-        return {"truncated": "not known"}
-    return {"window": int(window), "truncated": truncated}
+    seen = {} if window is None else {"window": int(window)}
+    if window is None or truncated is None:
+        return {**seen, "truncated": "not known"}
+    return {**seen, "truncated": truncated}
 
 
 @runtime_checkable

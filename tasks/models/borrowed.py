@@ -50,9 +50,12 @@ class BorrowedModel:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens that the model sees at once; None where lm-eval's model does not tell."""
-        known = isinstance(self.lm, TemplateLM)
-        found = getattr(self.lm, "max_length", None) if known else None
+        """Tokens that the model sees at once; None where lm-eval's model does not tell.
+
+        A server that is sent text and no tokens may cut it, refuse it, or have more room.
+        """
+        sent = getattr(self.lm, "tokenized_requests", True)
+        found = getattr(self.lm, "max_length", None) if self._counts() and sent else None
         return found if isinstance(found, int) else None
 
     def score(
@@ -152,7 +155,7 @@ class BorrowedModel:
         return [[_until(str(text), stop)] * n for text in said]
 
     def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
-        """Tokens that each prompt loses in `generate`; None where no tokenizer tells."""
+        """Tokens that each prompt loses in `generate`; None where the window is not known."""
         if (window := self.max_length) is None:
             return [None] * len(prompts)
         room = window - max_new_tokens
@@ -186,7 +189,7 @@ class BorrowedModel:
             AuditError: the continuation is longer than the window; not every backend of
                 lm-eval sees to that.
         """
-        if not isinstance(self.lm, TemplateLM):
+        if not self._counts():
             return _Encoded(0, True, None)
         if context:
             head, tail = self.lm._encode_pair(context, text)
@@ -209,7 +212,12 @@ class BorrowedModel:
         return _Encoded(len(tail), stable, min(len(head), lost))
 
     def _tokens(self, text: str) -> Sequence[int]:
-        return self.lm.tok_encode(text) if isinstance(self.lm, TemplateLM) else ()
+        return self.lm.tok_encode(text) if self._counts() else ()
+
+    def _counts(self) -> bool:
+        """Whether lm-eval's model has a tokenizer; an address need not come with one."""
+        backend = getattr(self.lm, "tokenizer_backend", "its own")
+        return isinstance(self.lm, TemplateLM) and backend is not None
 
     def _adds_bos(self) -> bool:
         found = self._tokens("a")
