@@ -180,6 +180,33 @@ def test_evidence_put_in_the_place_of_what_was_published(judged, publication):
     assert problems(store) == ()
 
 
+def test_evidence_that_is_added_makes_nothing_right_and_a_cut_off_publication_can_be_followed(
+    judged, publication
+):
+    store, _ = judged
+    folder, parent = store.snapshot("toy", "1").folder, store.begin("tests", "two")
+    (records,) = folder.glob("evidence/facts/*/records.parquet")
+    whole = records.read_bytes()
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    append, store._backend.append = store._backend.append, cut
+    with pytest.raises(KeyboardInterrupt):  # its evidence is there, and nobody knows of it
+        store.publish(publication(evidence(FIRST, facts(rights(500, 9)))), parent=parent)
+    store._backend.append = append
+    records.write_bytes(whole + b" ")
+    with pytest.raises(EvidenceError, match=r"records\.parquet"):
+        store.publish(publication(evidence(FIRST, facts(rights(500, 7)))), parent=parent)
+    records.write_bytes(whole)
+    store.publish(publication(evidence(FIRST, facts(rights(500, 7)))), parent=parent)
+    records.write_bytes(whole + b" ")  # what the decision before rests on
+    assert "records.parquet was altered" in refused(store)
+    records.write_bytes(whole)
+    again(store)
+    assert problems(store) == ()
+
+
 def test_a_version_is_judged_for_the_first_time_as_it_was_published(
     open_again, publication, judge
 ):
