@@ -378,12 +378,19 @@ def rollback(
 
 
 @app.command()
-def history(name: ModelName, as_json: Json = False) -> int:
+def history(
+    name: ModelName,
+    sign: Annotated[
+        bool,
+        typer.Option("--sign", help="Vouch with ASSAY_SIGNING_KEY for all that stands in it."),
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Everything that was decided about a model, oldest first."""
     home = _home()
     from flows import governing
 
-    return _answer(governing.history(name, home), as_json)
+    return _answer(governing.history(name, home, sign=sign), as_json)
 
 
 @app.command()

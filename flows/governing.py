@@ -47,7 +47,7 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
     )
     decision = decide(policy, case)
     but = overruled(store.judgements(version), decision, version.evidence)
-    if not decision.same_as(store.decision(version)):
+    if not store.recorded(version, decision):
         version = store.record(version, decision, policy.model_dump(mode="json"))
     promoted = store.promote(
         version, decision, expected_champion=champion.number if champion else None, note=but
@@ -101,10 +101,10 @@ def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answe
     return document, f"{name}/{version.number} is champion again, instead of {before}"
 
 
-def history(name: str, home: Home) -> Answer:
-    """Everything that was decided about a model, oldest first."""
+def history(name: str, home: Home, *, sign: bool = False) -> Answer:
+    """Everything that was decided about a model, oldest first; signed as it stands if asked."""
     store = open_registry(home)
-    chain = store.history(name)
+    chain = store.vouch(name) if sign else store.history(name)
     if not chain.entries and not store.versions(name):
         raise SpecError(f"{name}: no such model is registered in {home.tracking_uri}")
     rows = [entry.model_dump(mode="json") for entry in chain.entries]

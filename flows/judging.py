@@ -45,7 +45,7 @@ def judge(
             champion=champion,
         )
         decision = decide(spec.policy, case)
-        if not decision.same_as(store.decision(version)):
+        if not store.recorded(version, decision):
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
         judged.append(Judged(candidate.name, version, case.candidate, decision))
     return tuple(judged)

@@ -8,6 +8,7 @@ records: the digest of the index binds everything.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,12 @@ from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence, Measure
 from audits.settings import Settings
 from registry import parts
+
+PLACE = re.compile(
+    r"evidence/(index-[0-9a-f]{12}\.json"
+    rf"|[^/]+/[0-9a-f]{{12}}/({re.escape(parts.SHEET)}|{re.escape(parts.RECORDS)}))"
+)
+"""Where a file of a bundle may lie among a run's artifacts."""
 
 
 class _Index(Settings):

@@ -67,6 +67,11 @@ def require(chain: Chain, now: Snapshot) -> Seal:
             "again"
         )
     seal = sealing.read(now.folder, last.seal)
+    if len({seal.weights, version.weights, last.weights, chain.weights(version.number)}) > 1:
+        raise EvidenceError(
+            f"{where}: it is {version.weights[:12]}, and was made of "
+            f"{chain.weights(version.number)[:12]}: an entry of its history is forged"
+        )
     but = () if version.verdict else sealing.JUDGING
     if wrong := sealing.differences(seal, now, but=but):
         raise EvidenceError(wrong[0])

@@ -8,6 +8,7 @@ one who dies in between leaves an alias behind the history, and the next one bri
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +16,13 @@ from pathlib import Path
 from audits.errors import EvidenceError, GateRefused, SpecError
 from registry import signing
 from registry.backend import Backend
-from registry.history import Chain, Entry, Kind, anchored, replay
+from registry.history import RULING, Chain, Entry, Kind, anchored, replay, unruly
 from registry.store import CHAMPION, PREVIOUS, Version, model_name
 
 HEAD, SIGNED = "assay.history", "assay.signed"
 """Tags of the registered model: the head of its history, and the head that was signed."""
 SIGNED_NAME = "head.json"
+SIGNING_TRIES, SIGNING_S = 8, 0.25
 LONGEST = 5000
 """Characters of an entry: a server's database keeps no more of a description."""
 
@@ -121,6 +123,7 @@ class Guard:
             EvidenceError: the history does not verify.
             SpecError: the entry is too long.
         """
+        self._require_vouched(name)
         while True:
             chain = self.chain(name)
             entry = write(chain)
@@ -169,16 +172,70 @@ class Guard:
         found = self._backend.alias(model_name(name), alias)
         return found.number if found else None
 
+    def vouch(self, name: str) -> Chain:
+        """Sign the history as it stands, whoever wrote it.
+
+        Raises:
+            SpecError: there is no key.
+            EvidenceError: the history does not verify.
+        """
+        if self._key is None:
+            raise SpecError("there is no key to sign with; name one by ASSAY_SIGNING_KEY")
+        chain = self.chain(name)
+        if wrong := unruly(chain):
+            raise EvidenceError(wrong[0])
+        self._sign(name, chain)
+        return chain
+
+    def _require_vouched(self, name: str) -> None:
+        """Refuse to sign what decided or moved without the key before somebody looked at it.
+
+        Another process with the key may not have signed its own entry yet: it is waited for.
+
+        Raises:
+            EvidenceError: with the entry.
+        """
+        unsigned = self._unsigned(self.chain(name))
+        for _ in range(SIGNING_TRIES if unsigned else 0):
+            time.sleep(SIGNING_S)
+            unsigned = self._unsigned(self.chain(name))
+            if not unsigned:
+                return
+        if unsigned:
+            first = unsigned[0]
+            raise EvidenceError(
+                f"{name}: entry {first.seq} of its history, a {first.kind} of version "
+                f"{first.version} by {first.by}, was written without the key; look at "
+                f"`assay history {name}`, and where it is right, `assay history {name} --sign` "
+                "vouches for it"
+            )
+
+    def _unsigned(self, chain: Chain) -> list[Entry]:
+        """Decisions and moves that no signature of ours covers."""
+        ruling = [e for e in chain.entries if e.kind in RULING]
+        if not ruling or self._key is None:
+            return []
+        anchor, signature = self.signed_head(chain.model)
+        text = head_text(chain.model, anchor)
+        signed = chain.holds(anchor) and not signing.own_flaw(
+            SIGNED_NAME, text, signature, self._key
+        )
+        seq = int(anchor.partition(" ")[0]) if anchor and signed else 0
+        return [e for e in ruling if e.seq > seq]
+
     def _anchor(self, name: str, chain: Chain) -> None:
         held = self._backend.marks(name)
         if held.get(HEAD) != chain.anchor:
             self._backend.mark(name, HEAD, chain.anchor)
         self.remember(name, chain)
         if self._key and self.signed_head(name)[0] != chain.anchor:
-            text = head_text(name, chain.anchor)
-            signature = signing.sign(SIGNED_NAME, text, self._key)
-            signed = {"head": chain.anchor, "signature": signature}
-            self._backend.mark(name, SIGNED, json.dumps(signed))
+            self._sign(name, chain)
+
+    def _sign(self, name: str, chain: Chain) -> None:
+        assert self._key is not None
+        signature = signing.sign(SIGNED_NAME, head_text(name, chain.anchor), self._key)
+        signed = {"head": chain.anchor, "signature": signature}
+        self._backend.mark(name, SIGNED, json.dumps(signed))
 
     @staticmethod
     def _file(memory: Path, name: str) -> Path:

@@ -25,6 +25,9 @@ MOVES = ("promotion", "rollback")
 """The kinds of entries that make a version champion."""
 SEALED: tuple[Kind, ...] = ("publication", "decision")
 """The kinds of entries that come with a seal of how a version stands."""
+RULING: tuple[Kind, ...] = ("decision", "promotion", "rollback")
+"""The kinds of entries that a key of one's own has to vouch for: what decides and moves.
+People approve, and runs publish, where the key is not at hand."""
 GATE = "gate"
 """Who promotes where no person does."""
 PUBLISHER = "run"
@@ -113,6 +116,10 @@ class Chain:
         found = (e for e in reversed(self.entries) if e.kind in kinds and e.version == version)
         return next(found, None)
 
+    def weights(self, version: str) -> str:
+        """What a version is, by the first entry about it; empty where there is none."""
+        return next((e.weights for e in self.entries if e.version == version), "")
+
     def before(self, version: str) -> str:
         """The champion that a version replaced when it was last promoted; empty for none.
 
@@ -159,11 +166,11 @@ def replay(model: str, records: Sequence[tuple[int, str]]) -> Chain:
 def unruly(chain: Chain) -> list[str]:
     """Moves of the champion that the rules do not allow, whoever wrote them.
 
-    A promotion rests on the last judgement of its version, which passed and came after all
-    its evidence; a rollback goes to a version that was champion; both name the champion they
-    replace.
+    A version is its weights in every entry. A promotion rests on the last judgement of its
+    version, which passed and came after all its evidence; a rollback goes to a version that
+    was champion; both name the champion they replace.
     """
-    wrong: list[str] = []
+    wrong = _other_weights(chain)
     champion, were, judged = "", set[str](), dict[str, Entry]()
     for seq, entry in enumerate(chain.entries, 1):
         where = f"{_name(chain.model, seq)}: a {entry.kind} of version {entry.version}"
@@ -188,6 +195,16 @@ def unruly(chain: Chain) -> list[str]:
         champion = entry.version
         were.add(champion)
     return wrong
+
+
+def _other_weights(chain: Chain) -> list[str]:
+    made: dict[str, str] = {}
+    return [
+        f"{_name(chain.model, e.seq)}: a {e.kind} of version {e.version} is about weights "
+        f"{e.weights[:12]}, and the version was made of {made[e.version][:12]}; it is forged"
+        for e in chain.entries
+        if made.setdefault(e.version, e.weights) != e.weights
+    ]
 
 
 def anchored(chain: Chain, anchors: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 Looking again until chance passes is optional stopping. A look is a judgement of records
 that differ from those judged before; one that passed ends the looking, and records judged
-again (by another policy, against another champion) are no new look. What each look spent of
+again (by another policy, against another champion) are no new look. A pass of a laxer rule
+ends no looking of a stricter one: what it found was seen. What each look spent of
 alpha stays spent: a rule that is given more looks afterwards finds so many of them gone.
 """
 
@@ -15,7 +16,7 @@ from registry.finding import Verdict
 from registry.gate import Decision
 from registry.judging import Required
 from registry.policy import Policy
-from registry.rules import AnyRule
+from registry.rules import AnyRule, AtLeast, AtMost
 from registry.store import Judgement
 
 
@@ -24,28 +25,49 @@ class Look:
     """What a judgement of a model rested on; the one to be made has no decision yet.
 
     `parts` holds the digest of each part's records and `bases` the question it answers, both
-    by the part's name; `spent` what the policy let a look at a measure spend of alpha.
+    by the part's name; `rules` are those of the policy it was judged by.
     """
 
     decision: Decision | None
     parts: Mapping[str, str]
     bases: Mapping[str, str] = field(default_factory=dict)
-    spent: Mapping[str, float] = field(default_factory=dict)
+    rules: tuple[AnyRule, ...] = ()
 
     @classmethod
     def of(cls, judged: Judgement) -> "Look":
         """A judgement that is on record."""
         policy = validate(Policy, dict(judged.policy), f"policy {judged.decision.policy}")
-        return cls(judged.decision, judged.parts, judged.bases, spending(policy))
+        return cls(judged.decision, judged.parts, judged.bases, policy.rules)
+
+    def asked(self, measure: str, rule: Required) -> list[Required]:
+        """The rules that asked of a measure what another rule asks now, whatever the bound."""
+        return [
+            then
+            for then in self.rules
+            if isinstance(then, Required)
+            and then.measure == measure
+            and _question(then) == _question(rule)
+        ]
+
+    def passed(self, then: Required, rule: Required) -> bool:
+        """Whether a rule passed, and what it found is enough for another rule, too."""
+        found = {f.rule: f for f in self.decision.findings} if self.decision else {}
+        finding = found.get(then.id)
+        if finding is None or finding.verdict is not Verdict.PASS:
+            return False
+        if then.id.partition("/")[2] == rule.id.partition("/")[2]:
+            return True
+        limit = finding.limit
+        if isinstance(rule, AtLeast):
+            return limit is not None and limit >= rule.bound
+        if isinstance(rule, AtMost):
+            return limit is not None and limit <= rule.bound
+        return False
 
 
-def spending(policy: Policy) -> dict[str, float]:
-    """What one look at each measure spends of alpha: the most of any rule about it."""
-    spent: dict[str, float] = {}
-    for rule in policy.rules:
-        if isinstance(rule, Required):
-            spent[rule.measure] = max(rule.spent, spent.get(rule.measure, 0.0))
-    return spent
+def _question(rule: Required) -> tuple[str, str, str]:
+    kind = "bound" if isinstance(rule, AtLeast | AtMost) else str(getattr(rule, "kind", ""))
+    return kind, str(getattr(rule, "than", "")), str(getattr(rule, "by", ""))
 
 
 def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[str, int]:
@@ -60,24 +82,25 @@ def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[s
         part, _, tail = rule.measure.partition("/")
         if not isinstance(rule, Required) or part not in now.parts:
             continue
-        if gone := _spent_before(part, tail, before, now, rule.spent):
+        if gone := _spent_before(part, tail, before, now, rule):
             found[rule.id] = math.ceil(gone / rule.spent - 1e-9) + 1
     return found
 
 
 def _spent_before(
-    part: str, tail: str, before: Sequence[Look], now: Look, usual: float
+    part: str, tail: str, before: Sequence[Look], now: Look, rule: Required
 ) -> float:
     """Alpha spent on records that did not pass, before the current ones first were judged."""
     seen: dict[str, float] = {}
     for look in before:
-        asked = [name for name in look.parts if _same_question(name, look, part, now)]
-        if now.parts[part] in (look.parts[name] for name in asked):
+        named = [name for name in look.parts if _same_question(name, look, part, now)]
+        if now.parts[part] in (look.parts[name] for name in named):
             break
-        for name in asked:
-            measure, records = f"{name}/{tail}", look.parts[name]
-            if not _passed(look.decision, measure):
-                spent = look.spent.get(measure, usual)
+        for name in named:
+            asked = look.asked(f"{name}/{tail}", rule)
+            if asked and not any(look.passed(then, rule) for then in asked):
+                spent = max(then.spent for then in asked)
+                records = look.parts[name]
                 seen[records] = max(spent, seen.get(records, 0.0))
     return sum(seen.values())
 
@@ -85,9 +108,3 @@ def _spent_before(
 def _same_question(name: str, then: Look, part: str, now: Look) -> bool:
     basis = now.bases.get(part)
     return name == part or (basis is not None and then.bases.get(name) == basis)
-
-
-def _passed(decision: Decision | None, measure: str) -> bool:
-    """Whether every judgement of the measure passed then; no judgement is no look."""
-    findings = decision.findings if decision else ()
-    return all(f.verdict is Verdict.PASS for f in findings if f.measure == measure)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from audits.errors import EvidenceError, SpecError
 from audits.evidence import Evidence
-from registry import bundle, layout
+from registry import bundle, layout, signing
 from registry import seal as sealing
 from registry.backend import Backend
 from registry.docket import require
@@ -30,7 +30,7 @@ class Reader:
         key: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._backend, self._root = backend, root
+        self._backend, self._root, self._key = backend, root, key
         memory = root / "heads" if root else None
         self._guard = Guard(backend, memory=memory, key=key, clock=clock)
         self._copies = tempfile.TemporaryDirectory(prefix="assay-")
@@ -105,6 +105,19 @@ class Reader:
             return ()
         folder = self._shelves(version)
         return tuple(sealing.judgement(folder, entry) for entry in judged)
+
+    def recorded(self, version: Version, decision: Decision) -> bool:
+        """Whether a decision is on record, and signed where there is a key."""
+        if not decision.same_as(self.decision(version)):
+            return False
+        last = self.history(version.name).last(version.number, "decision")
+        if self._key is None or last is None:
+            return last is not None
+        shelf = self.attachment(version, layout.SEALS)
+        seal = sealing.read(shelf.parent, last.seal)
+        path = shelf / f"{last.seal[:12]}.sig"
+        signature = path.read_text("utf-8") if path.is_file() else ""
+        return not signing.own_flaw(layout.SEAL, seal.text, signature, self._key)
 
     def _shelves(self, version: Version) -> Path:
         """Where everything lies that a judgement consists of."""

@@ -31,6 +31,31 @@ def sign(name: str, content: str, key: Path) -> str:
         return out.read_text("utf-8")
 
 
+def own_flaw(name: str, content: str, signature: str, key: Path) -> str:
+    """`flaw`, for whoever has the private key itself.
+
+    Raises:
+        SpecError: model-signing is not installed, or the file holds no usable private key.
+    """
+    _library("verifying")
+    from cryptography.hazmat.primitives import serialization as pem
+
+    try:
+        private = pem.load_pem_private_key(_file(key).read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise SpecError(
+            f"{key}: cannot sign with it ({_first(error)}); give an unencrypted elliptic-"
+            "curve private key as PEM"
+        ) from error
+    raw = private.public_key().public_bytes(
+        pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo
+    )
+    with tempfile.TemporaryDirectory() as tmp:
+        public = Path(tmp) / f"{key.stem}.pub"
+        public.write_bytes(raw)
+        return flaw(name, content, signature, public)
+
+
 def flaw(name: str, content: str, signature: str, key: Path) -> str:
     """Why a signature does not vouch for a text under a name; empty where it does.
 

@@ -247,6 +247,19 @@ class Store(Protocol):
         """
         ...
 
+    def recorded(self, version: Version, decision: Decision) -> bool:
+        """Whether a decision is on record already, and signed where there is a key."""
+        ...
+
+    def vouch(self, name: str) -> Chain:
+        """Sign a history as it stands, with all that was written without the key.
+
+        Raises:
+            SpecError: there is no key.
+            EvidenceError: the history does not verify.
+        """
+        ...
+
     def judgements(self, version: Version) -> tuple[Judgement, ...]:
         """Every decision on a version, oldest first.
 

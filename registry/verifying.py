@@ -15,7 +15,7 @@ from registry.documents import validate
 from registry.finding import Case, Verdict
 from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
-from registry.history import SEALED, Chain, Entry, anchored, unruly
+from registry.history import RULING, SEALED, Chain, Entry, anchored, unruly
 from registry.policy import Policy
 from registry.rules import Approved
 from registry.seal import Seal
@@ -31,7 +31,6 @@ from registry.store import (
     overruled,
 )
 
-UNJUDGED = ("approval", "publication", "repair")
 UNSIGNED = "unsigned: whoever can write to the registry can rewrite it as a whole"
 
 
@@ -187,13 +186,18 @@ def _version(
     if sealed is None:
         return [Check("seal", False, f"{name}/{number}: nobody published it; run it again")]
     seal = sealing.read(now.folder, sealed.seal)
-    checks = _sealed(seal, sealed, now)
+    checks = _sealed(seal, sealed, now, judged=last is not None)
     checks += _weights(seal, now, weigh)
     checks += _numbers(chain, number, seal, now)
     if last is None:
         return [*checks, Check("decision", False, f"{name}/{number}: it was never judged")]
     judgements = _judgements(chain, number, now.folder)
     checks += _each("judgements", judgements.wrong, f"{len(judgements.held)} are as sealed")
+    subjects = {j.decision.subject for j in judgements.held.values()} - {seal.weights}
+    checks += [
+        Check("judgements", False, f"{name}/{number}: one is about {other[:12]}; it is forged")
+        for other in sorted(subjects)
+    ]
     if last.digest in judgements.held:
         seal = sealing.read(now.folder, last.seal)
         checks += _decided(
@@ -209,7 +213,7 @@ def _version(
     return checks
 
 
-def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
+def _sealed(seal: Seal, entry: Entry, now: Snapshot, *, judged: bool) -> list[Check]:
     where = f"{seal.model}/{seal.version}"
     stated = {
         "weights": (seal.weights, entry.weights),
@@ -233,7 +237,7 @@ def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
             f"{where}: it is to be judged again (`assay promote {where}`): a judgement was "
             "broken off, or its verdict was taken away"
         )
-    elif "assay.verdict" in seal.tags and not seal.decision:
+    elif judged and not seal.decision:
         wrong.append(
             f"{where}: it is to be judged again (`assay promote {where}`): evidence was added "
             "since"
@@ -479,10 +483,17 @@ def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]
     if not why and not chain.holds(anchor):
         why = f"the head that was signed, entry {anchor.partition(' ')[0]}, is not in it"
     seq = int(anchor.partition(" ")[0]) if not why else 0
-    after = [e for e in chain.entries[seq:] if e.kind not in UNJUDGED]
+    after = [e for e in chain.entries[seq:] if e.kind in RULING]
     if not why and after:
-        why = f"entry {after[0].seq}, a {after[0].kind}, is newer than the signed head"
-    wrong = [f"the history of {name} does not verify: {why}; restore it from a backup"]
+        first = after[0]
+        why = (
+            f"entry {first.seq}, a {first.kind} of version {first.version} by {first.by}, is "
+            f"newer than the signed head; where it is right, `assay history {name} --sign` "
+            "with the key vouches for it"
+        )
+    else:
+        why += "; restore it from a backup" if why else ""
+    wrong = [f"the history of {name} does not verify: {why}"]
     return _each("signed history", wrong if why else [], f"signed up to entry {seq}")
 
 

@@ -174,12 +174,16 @@ class VersionStore(Reader):
         return sealing.read(self.attachment(found, layout.SEALS).parent, last.seal)
 
     def _left(self, now: Version, before: Seal | None) -> dict[str, str]:
-        """Evidence that a broken-off publication left; no index refers to it."""
+        """Evidence that a broken-off publication left, by its names; no index refers to it."""
         if before is None:
             return {}
         held = sealing.digests(self.attachment(now, layout.EVIDENCE), skip=())
         found = {f"{layout.EVIDENCE}/{path}": digest for path, digest in held.items()}
-        return {path: digest for path, digest in found.items() if path not in before.files}
+        return {
+            path: digest
+            for path, digest in found.items()
+            if path not in before.files and bundle.PLACE.fullmatch(path)
+        }
 
     def _seal(self, now: Version, new: Published, before: Seal | None) -> Seal:
         """Seal what is published, and put that on record."""
@@ -199,6 +203,10 @@ class VersionStore(Reader):
         self._guard.append(now.name, write)
         return seal
 
+    def vouch(self, name: str) -> Chain:
+        """Sign a history as it stands, with all that was written without the key."""
+        return self._guard.vouch(model_name(name))
+
     def nominate(self, version: Version) -> None:
         """Point `candidate` at a version."""
         self._backend.point(version.name, CANDIDATE, version.number)
@@ -216,7 +224,7 @@ class VersionStore(Reader):
         with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
             _, held, before = self._standing(version)
             now = held.version
-            if decision.same_as(self.decision(now)):
+            if self.recorded(now, decision):
                 return now
             if now.verdict:
                 self._backend.describe(now, tags={"assay.verdict": ""})

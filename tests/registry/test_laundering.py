@@ -199,7 +199,10 @@ def test_evidence_that_is_added_makes_nothing_right_and_a_cut_off_publication_ca
     with pytest.raises(EvidenceError, match=r"records\.parquet"):
         store.publish(publication(evidence(FIRST, facts(rights(500, 7)))), parent=parent)
     records.write_bytes(whole)
+    (folder / "evidence" / "evil.pkl").write_text("x", "utf-8")
     store.publish(publication(evidence(FIRST, facts(rights(500, 7)))), parent=parent)
+    assert "evidence/evil.pkl was added after the seal" in refused(store)
+    (folder / "evidence" / "evil.pkl").unlink()
     records.write_bytes(whole + b" ")  # what the decision before rests on
     assert "records.parquet was altered" in refused(store)
     records.write_bytes(whole)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from registry.finding import Case, Verdict
 from registry.gate import decide
-from registry.looks import Look, spending
+from registry.looks import Look
 from registry.looks import looks as count
 from registry.policy import Policy
-from registry.rules import AtLeast, Present
+from registry.rules import AtLeast, NoWorse, Present
 from registry.testing import disk, evidence, facts, rights
 
 RULE = AtLeast(measure="facts/recall", bound=0.9)
@@ -25,6 +25,7 @@ def judged(wrong, digest, name="facts", basis="asked"):
         decide(policy, Case(known)),
         {name: digest, "profile": "same"},
         {name: basis, "profile": "disk"},
+        policy.rules,
     )
 
 
@@ -61,6 +62,18 @@ def test_a_judgement_that_passed_spends_nothing():
     assert looks(POLICY.rules, [judged(GOOD, "a")], {"facts": "b"}) == {}
 
 
+def test_a_pass_of_a_laxer_rule_is_a_look_of_a_stricter_one_where_that_would_not_have_passed():
+    strict = AtLeast(measure="facts/recall", bound=0.95)  # 5 wrong of 200: at least 0.948
+    assert looks((strict,), [judged(GOOD, "a")], {"facts": "b"}) == {strict.id: 2}
+    between = AtLeast(measure="facts/recall", bound=0.94)
+    assert looks((between,), [judged(GOOD, "a")], {"facts": "b"}) == {}
+
+
+def test_a_rule_that_asks_something_else_of_a_measure_is_no_look():
+    other = NoWorse(measure="facts/recall", than="parent", margin=0.01)
+    assert looks((other,), [judged(BAD, "a")], {"facts": "b"}) == {}
+
+
 def test_another_bound_does_not_start_the_counting_anew():
     other = AtLeast(measure="facts/recall", bound=0.8)
     assert looks((other,), [judged(OPEN, "a")], {"facts": "b"}) == {other.id: 2}
@@ -68,7 +81,7 @@ def test_another_bound_does_not_start_the_counting_anew():
 
 def test_looks_that_were_not_declared_before_cannot_be_bought_afterwards():
     """The first look spent all of alpha; ten looks declared now find ten gone."""
-    before = [replace(judged(OPEN, "a"), spent=spending(POLICY))]
+    before = [replace(judged(OPEN, "a"), rules=POLICY.rules)]
     more = AtLeast(measure="facts/recall", bound=0.9, max_looks=10)
     assert looks((more,), before, {"facts": "b"}) == {more.id: 11}
     found = more.check(Case(evidence("w", facts(rights(2000, 1))), looks={more.id: 11}))
@@ -78,7 +91,7 @@ def test_looks_that_were_not_declared_before_cannot_be_bought_afterwards():
 
 def test_of_two_declared_looks_one_may_be_split_further():
     two = POLICY.model_copy(update={"rules": (RULE.model_copy(update={"max_looks": 2}),)})
-    before = [replace(judged(OPEN, "a"), spent=spending(two))]
+    before = [replace(judged(OPEN, "a"), rules=two.rules)]
     ten = AtLeast(measure="facts/recall", bound=0.9, max_looks=10)
     assert looks(two.rules, before, {"facts": "b"}) == {two.rules[0].id: 2}
     assert looks((ten,), before, {"facts": "b"}) == {ten.id: 6}
@@ -95,7 +108,7 @@ def test_whatever_looks_are_declared_no_more_than_alpha_is_spent(declared, now):
             continue  # refused before it looked
         total += rule.spent
         policy = POLICY.model_copy(update={"rules": (rule,)})
-        before.append(replace(OPENED, parts={"facts": f"r{at}"}, spent=spending(policy)))
+        before.append(replace(OPENED, parts={"facts": f"r{at}"}, rules=policy.rules))
     assert total <= RULE.alpha + 1e-9
 
 

@@ -4,20 +4,25 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from audits.errors import SpecError
-from registry import signing
-from registry.history import replay
+from audits.errors import EvidenceError, SpecError
+from registry import guard, signing
+from registry import seal as sealing
+from registry.history import Entry, replay
 from registry.mlflow_store import open_store
+from registry.policy import Policy
+from registry.rules import AtLeast
 from registry.testing import Memory, MemoryStore, evidence, facts, rights
 from registry.verifying import verify
 
 TODAY = date(2026, 11, 24)
+LAX = AtLeast(measure="facts/recall", bound=0.5)
 
 
 def pair(folder, name):
@@ -193,9 +198,96 @@ def test_an_older_signed_head_does_not_vouch_for_what_was_added(
 ):
     promoted(MemoryStore(signed.memory), publication, judge, "b" * 64)  # without the key
     said = problems(signed, keys[1])
-    assert any("entry 5, a decision, is newer than the signed head" in p for p in said)
-    promoted(signed, publication, judge, "c" * 64)
-    assert problems(signed, keys[1]) == ()  # signing the head vouches for all before it
+    assert any("entry 5, a decision of version 2 by gate, is newer" in p for p in said)
+    with pytest.raises(EvidenceError, match=r"entry 5 .* was written without the key"):
+        promoted(signed, publication, judge, "c" * 64)
+    assert problems(signed, keys[1])  # nothing was signed by the way
+    assert "`assay history toy --sign` with the key vouches" in " ".join(said)
+    signed.vouch("toy")  # somebody looked at it
+    (said,) = problems(signed, keys[1])
+    assert "its seal does not verify: it is not signed; judge it again with the key" in said
+    version = signed.version("toy", signed.history("toy").champion)
+    judge(signed, version, signed.evidence("toy", version.number))  # comes to the same
+    assert problems(signed, keys[1]) == ()
+
+
+@pytest.mark.parametrize("how", ["rollback", "promotion", "decision"])
+def test_whoever_has_the_key_does_not_sign_what_others_did_by_the_way(
+    signed, keys, publication, judge, how, monkeypatch
+):
+    promoted(signed, publication, judge, "b" * 64)
+    other = MemoryStore(signed.memory)
+    if how == "rollback":
+        other.rollback("toy", by="mallory")
+    elif how == "promotion":
+        promoted(other, publication, judge, "c" * 64)
+    else:
+        judge(other, other.version("toy", "1"), policy=Policy(name="lax", rules=(LAX,)))
+    monkeypatch.setattr(guard, "SIGNING_S", 0.0)
+    actions = (
+        lambda: signed.approve(signed.version("toy", "2"), by="ann"),
+        lambda: signed.rollback("toy", by="ann"),
+        lambda: promoted(signed, publication, judge, "d" * 64),
+        lambda: promoted(signed, publication, judge, "b" * 64),
+    )
+    for act in actions:
+        with pytest.raises(EvidenceError, match="assay history toy --sign"):
+            act()
+    assert problems(signed, keys[1])
+
+
+@pytest.mark.parametrize("value", ["", "{}", '{"head": "%s", "signature": "x"}'])
+def test_a_head_whose_signature_was_taken_away_is_not_signed_again(signed, keys, value):
+    anchor = signed.history("toy").anchor
+    signed.memory.mark("toy", "assay.signed", value % anchor if "%" in value else value)
+    with pytest.raises(EvidenceError, match="was written without the key"):
+        signed.approve(signed.version("toy", "1"), by="ann")
+
+
+def test_a_history_is_signed_only_with_a_key_and_only_where_it_follows_the_rules(signed):
+    other = MemoryStore(signed.memory)
+    with pytest.raises(SpecError, match="ASSAY_SIGNING_KEY"):
+        other.vouch("toy")
+    last = signed.history("toy").entries[-1]
+    forged = json.loads(last.text) | {
+        "seq": last.seq + 1,
+        "before": last.digest,
+        "kind": "rollback",
+    }
+    forged["replaces"] = "7"
+    signed.memory.append("toy", Entry.model_validate_json(json.dumps(forged)).text)
+    signed.memory.mark("toy", "assay.history", "")
+    with pytest.raises(EvidenceError, match="it is forged"):
+        signed.vouch("toy")
+
+
+def test_a_publication_forged_over_altered_weights_verifies_for_nobody(signed, keys):
+    """Weights, a seal of them on the shelf, an entry that refers to it: it takes no key."""
+    folder = signed.snapshot("toy", "1").folder
+    file = folder / "model/data/model/config.json"
+    file.write_text('{"altered": 1}', "utf-8")
+    chain = signed.history("toy")
+    real = sealing.read(folder, chain.last("1", "decision").seal)
+    for weights in ("f" * 64, real.weights):
+        files = {**real.files, "model/data/model/config.json": sealing.digest_of(file)}
+        tags = {k: v for k, v in real.tags.items() if k != "assay.verdict"}
+        forged = real.model_copy(
+            update={"weights": weights, "files": files, "decision": "", "tags": tags}
+        )
+        (folder / "seals" / f"{forged.digest[:12]}.json").write_text(forged.text, "utf-8")
+        held = signed.memory.versions["toy", "1"]
+        signed.memory.versions["toy", "1"] = replace(held, tags=tags, verdict="")
+        entry = json.loads(chain.last("1", "decision").text) | {
+            "kind": "publication", "seq": len(chain.entries) + 1, "before": chain.head,
+            "weights": weights, "seal": forged.digest, "verdict": "", "policy": "",
+        }  # fmt: skip
+        book = list(signed.memory.books["toy"])
+        signed.memory.append("toy", Entry.model_validate_json(json.dumps(entry)).text)
+        for key in (None, keys[1]):
+            said = problems(signed, key)
+            assert any("evidence was added since" in p for p in said), said
+        signed.memory.books["toy"] = book
+        signed.memory.versions["toy", "1"] = held
 
 
 def test_people_may_approve_without_the_key(signed, keys):
