@@ -19,6 +19,10 @@ STRATA = ("K", "U_ent", "U_rel", "U_none")
 """Known; unknown since the entity, its relation, or such a relation was never stated."""
 FORMS = ("seen", "held", "reversed")
 SPLITS = ("calibration", "test")
+TEST = {"scope": "test"}
+"""Rows that measures rest on; thresholds are set on the others."""
+KNOWN_FROM = 17
+"""From so many statements on a fact should be known."""
 PREVALENCES = {"10": 0.1, "30": 0.3, "50": 0.5}
 """Shares of unanswerable questions at which rates are declared, by their name."""
 

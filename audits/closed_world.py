@@ -21,8 +21,6 @@ from audits.world_measures import BINS, TARGETS, measures
 if TYPE_CHECKING:
     import pandas as pd
 
-KNOWN_FROM = 17
-"""From so many exposures on a fact should be known."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -194,5 +192,5 @@ def _place(record: dict[str, object], exposures: Mapping[str, int]) -> None:
 
 
 def _often(known: bool, copies: float) -> dict[str, str]:
-    often = known and copies >= KNOWN_FROM
+    often = known and copies >= candidates.KNOWN_FROM
     return {"bin": bin_of(copies), "often": "yes" if often else "no"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from audits import rows as reading
 from audits.audit import Tools
 from audits.errors import AuditError
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, Ratio, share
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -85,7 +85,7 @@ class CrowsPairs(AuditSettings):
 
 
 def _share(name: str, value: str, about: str, **where: str) -> Declared:
-    return Declared(name=name, better="lower", about=about, where=where, of=Ratio(value=value))
+    return share(name, value, "lower", about, where)
 
 
 def _example(at: int, row: Mapping[str, object]) -> Example:

@@ -188,3 +188,26 @@ class Declared(Settings):
         from audits import stats
 
         return stats.difference(self, new, old, level=level)
+
+
+def share(
+    name: str,
+    value: str,
+    better: Better,
+    about: str,
+    where: Mapping[str, str] | None = None,
+    *,
+    over: str = "",
+    weight: str = "",
+    proportion: bool = True,
+    unit: str = "share",
+) -> Declared:
+    """Declare a `Ratio`, which is what most measures are."""
+    return Declared(
+        name=name,
+        better=better,
+        about=about,
+        unit=unit,
+        where=where or {},
+        of=Ratio(value=value, over=over, weight=weight, proportion=proportion),
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, Ratio, share
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -95,9 +95,7 @@ class HaluEval(AuditSettings):
 def _share(
     name: str, value: str, about: str, where: Mapping[str, str] | None = None
 ) -> Declared:
-    return Declared(
-        name=name, better="higher", about=about, where=where or {}, of=Ratio(value=value)
-    )
+    return share(name, value, "higher", about, where)
 
 
 def _record(example: Example, right: Score, false: Score) -> dict[str, object]:

@@ -13,7 +13,7 @@ from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel
-from audits.settings import AuditSettings
+from audits.settings import AuditSettings, Beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +58,11 @@ class Uncertainty(AuditSettings):
     """Folder of a model for natural language inference; empty: exact match."""
     nli_digest: str = ""
     """Content hash of that model, so that equal settings ask the same one."""
+
+    @property
+    def entailment(self) -> Beside | None:
+        """The model of inference that says which answers mean the same, where one is named."""
+        return Beside(self.nli, self.nli_digest) if self.nli else None
 
     def declares(self) -> tuple[Declared, ...]:
         """Accuracy, and each detector's AUROC and AUGRC, alone and against length."""

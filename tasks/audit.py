@@ -12,7 +12,6 @@ from audits.errors import AuditError, SpecError
 from audits.evidence import Part
 from audits.model import Example
 from audits.settings import Settings
-from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
 
@@ -137,11 +136,11 @@ def _passes(job: Job) -> int:
 
 def _entailment(asked: AnyAudit) -> Entailment | None:
     """The model of inference that an audit's settings name, if they name one."""
-    if not isinstance(asked, Uncertainty) or not asked.nli:
+    if asked.entailment is None:
         return None
     from tasks.models.entailment import load_entailment
 
-    return load_entailment(Path(asked.nli), digest=asked.nli_digest)
+    return load_entailment(Path(asked.entailment.folder), digest=asked.entailment.digest)
 
 
 def _exposures(job: Job) -> dict[str, int]:
