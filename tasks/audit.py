@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from audits import candidates
 from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
@@ -48,7 +49,8 @@ def audit(settings: AuditRun, job: Job) -> None:
 
     asked = settings.audit
     require_dataset(asked, job.inputs)
-    examples = asked.examples(dataset.rows(job.inputs["dataset"].folder, asked.source))
+    rows = dataset.rows(job.inputs["dataset"].folder, asked.source)
+    examples = asked.examples(rows)
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
@@ -64,7 +66,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         basis=basis(settings, examples),
         conditions=model.conditions
         | selfcheck(model)
-        | _membership(asked, examples, tools.exposures, _passes(job))
+        | _membership(asked, rows, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )
     parts.write(part, job.out)
@@ -96,20 +98,25 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _membership(
-    asked: AnyAudit, examples: Sequence[Example], exposures: Mapping[str, int], passes: int
+    asked: AnyAudit,
+    rows: Sequence[Mapping[str, object]],
+    exposures: Mapping[str, int],
+    passes: int,
 ) -> dict[str, str]:
     """Whether what the model was taught was counted in its stream, or is only declared.
 
-    Where it was counted: which known facts were not stated as often as their rows say, and
-    the share of statements that are a fact's only one (Good-Turing), below which a calibrated
-    model's share of false statements cannot lie much (arXiv:2311.14648). That is context: it
-    bounds free text, not answers with abstention, so no rule may name it.
+    Where it was counted, of the whole set and not of what one audit asks of it: which known
+    facts were not stated as often as their rows say, and the share of statements that are a
+    fact's only one (Good-Turing), below which a calibrated model's share of false statements
+    cannot lie much (arXiv:2311.14648). That is context: it bounds free text, not answers with
+    abstention, so no rule may name it.
     """
     if asked.source != "facts":
         return {}
     if not exposures:
         return {"membership": "declared"}
-    known = [e for e in examples if e.strata.get("stratum") == "K"]
+    told = candidates.examples(asked.kind, rows)
+    known = [e for e in told if e.strata["stratum"] == "K"]
     said = "counted in the training stream"
     other = [e for e in known if exposures.get(e.id, 0) != e.facts["copies"] * passes]
     if other:
