@@ -128,7 +128,7 @@ def test_text_that_cannot_be_read_leaves_no_rate():
     # 75 of 80 sentences
     assert set(frame["why"]) == {"the parser reads 93.8% of the sentences, under 95%"}
     for declared in audit.declares():
-        with pytest.raises(MeasureError):
+        with pytest.raises(MeasureError, match="because 'the parser reads"):
             declared.estimate(frame.reset_index(), level=0.95)
 
 
