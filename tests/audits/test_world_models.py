@@ -158,16 +158,17 @@ DETECTED = [
 @pytest.mark.parametrize("rule", DETECTED, ids=lambda r: r.measure)
 def test_each_twin_is_found_by_what_was_done_to_it_and_an_honest_model_by_nothing(rule):
     name = rule.measure.partition("/")[0]
-    audit, twin = name.split("_")
+    audit, _, twin = name.partition("_")
     verdicts = [
         rule.check(Case(Evidence.gather("m", [asked(AUDITS[audit], model, name)]))).verdict
-        for model in (TWINS[twin], world_model("oracle", rows(), SURE))
+        for model in (TWINS[twin.partition("_")[0]], world_model("oracle", rows(), SURE))
     ]
     assert verdicts == [Verdict.PASS, Verdict.INCONCLUSIVE]
 
 
 def test_every_kind_of_twin_has_a_rule_that_finds_it():
     assert {r.measure.partition("/")[0].split("_")[1] for r in DETECTED} == set(TWINS)
+    assert sum(r.measure.startswith("facts_untrained") for r in DETECTED) == 3
 
 
 def test_a_twin_that_was_taught_the_unknown_shows_that_it_can_be_learned():
