@@ -42,7 +42,7 @@ class ClosedWorld(AuditSettings):
     """
 
     kind: Literal["closed_world"] = "closed_world"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = "facts"
     target: Share = 0.05
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05

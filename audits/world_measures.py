@@ -95,6 +95,14 @@ def _known() -> list[Declared]:
             where={"stratum": "K"},
         ),
         on_test(
+            "accuracy/above_masked",
+            "above_masked",
+            "higher",
+            "accuracy above the model's own likeliest object whoever is asked for",
+            proportion=False,
+            where={"stratum": "K"},
+        ),
+        on_test(
             "discrimination",
             "discrimination",
             "higher",
@@ -105,7 +113,7 @@ def _known() -> list[Declared]:
             "discrimination/matched",
             "beaten_matched",
             "higher",
-            "the same among false candidates of as many tokens",
+            "the same among false candidates of as many tokens, stated about as often",
             over="matched",
             where={"stratum": "K"},
         ),
