@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
+from audits.settings import Beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,11 @@ class Audit(Protocol):
     @property
     def source(self) -> str:
         """The named set of a dataset whose rows `examples` reads (`facts`, `crows_pairs`)."""
+        ...
+
+    @property
+    def entailment(self) -> Beside | None:
+        """A model of inference that `run` wants in its tools; None for most audits."""
         ...
 
     def declares(self) -> tuple[Declared, ...]:

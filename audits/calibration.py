@@ -22,28 +22,32 @@ from audits.settings import AuditSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-TEST = {"scope": "test"}
 POPULATIONS: Mapping[str, Mapping[str, str]] = {"K": {"answerable": "yes"}, "all": {}}
 
 
-TERMS: Mapping[str, tuple[Better, str]] = {
+TERMS: Mapping[str, tuple[Better, str, Binned | Consistency]] = {
     "ce2_debiased": (
         "lower",
         "squared calibration error in bins of equal mass, without its plug-in bias",
+        Binned(term="debiased", mass=True, confidence="confidence", correct="correct"),
     ),
     "reliability": (
         "lower",
         "Murphy's reliability: squared distance of confidence from accuracy in bins",
+        Binned(term="reliability", confidence="confidence", correct="correct"),
     ),
     "resolution": (
         "higher",
         "Murphy's resolution: how far accuracies in bins lie from the overall one",
+        Binned(term="resolution", confidence="confidence", correct="correct"),
     ),
     "consistency_p": (
         "higher",
         "chance that a calibrated model shows this calibration error or more",
+        Consistency(confidence="confidence", correct="correct"),
     ),
 }
+"""By name: its direction, what it says, and the statistic, whose bins the settings give."""
 
 
 class Calibration(AuditSettings):
@@ -69,31 +73,30 @@ class Calibration(AuditSettings):
         """Gaps, Brier score and excess calibration error, on K and on all questions."""
         found: list[Declared] = []
         for name, where in POPULATIONS.items():
-            found += _scores(name, {**TEST, **where})
-            found += self._binned(name, {**TEST, **where})
+            found += _scores(name, {**candidates.TEST, **where})
+            found += self._binned(name, {**candidates.TEST, **where})
             found.append(
                 Declared(
                     name=f"ece_excess/{name}",
                     better="lower",
-                    where={**TEST, **where},
+                    where={**candidates.TEST, **where},
                     about="expected calibration error above that of a calibrated model",
                     of=CalibrationError(
-                        confidence="confidence", correct="correct", bins=self.bins
+                        bins=self.bins, confidence="confidence", correct="correct"
                     ),
                 )
             )
         for name in candidates.PREVALENCES:
-            found += _scores(f"pi_{name}", TEST, weight=f"weight_{name}")
+            found += _scores(f"pi_{name}", candidates.TEST, weight=f"weight_{name}")
         return tuple(found)
 
     def _binned(self, name: str, where: Mapping[str, str]) -> list[Declared]:
-        columns, bins = ("confidence", "correct"), self.bins
         return [
             Declared(
                 name=f"{term}/{name}", better=better, unit="score", where=where, about=about,
-                of=_term(term, *columns, bins),
+                of=of.model_copy(update={"bins": self.bins}),
             )
-            for term, (better, about) in TERMS.items()
+            for term, (better, about, of) in TERMS.items()
         ]  # fmt: skip
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
@@ -146,13 +149,3 @@ def _scores(name: str, where: Mapping[str, str], weight: str = "") -> list[Decla
             of=Ratio(value="brier", weight=weight),
         )
     ]
-
-
-def _term(term: str, confidence: str, correct: str, bins: int) -> Binned | Consistency:
-    if term == "consistency_p":
-        return Consistency(confidence=confidence, correct=correct, bins=bins)
-    mass = term == "ce2_debiased"
-    kind: Literal["debiased", "reliability", "resolution"] = (
-        "debiased" if mass else "reliability" if term == "reliability" else "resolution"
-    )
-    return Binned(term=kind, confidence=confidence, correct=correct, bins=bins, mass=mass)

@@ -19,6 +19,10 @@ STRATA = ("K", "U_ent", "U_rel", "U_none")
 """Known; unknown since the entity, its relation, or such a relation was never stated."""
 FORMS = ("seen", "held", "reversed")
 SPLITS = ("calibration", "test")
+TEST = {"scope": "test"}
+"""Rows that measures rest on; thresholds are set on the others."""
+KNOWN_FROM = 17
+"""From so many statements on a fact should be known."""
 PREVALENCES = {"10": 0.1, "30": 0.3, "50": 0.5}
 """Shares of unanswerable questions at which rates are declared, by their name."""
 
@@ -48,10 +52,12 @@ def records(
     which are reported and never mixed with the others. `weight_30` weighs known and
     unknown rows of a scope so that 30 % of the questions are unanswerable.
 
-    Of known facts, `matched` counts the false candidates of as many tokens as the true one and
-    `beaten_matched` those it outscores; `corrected` says whether the true one gains most over
-    its prior, which is its mean probability in the questions of all subjects for the relation
-    in the same form.
+    Of known facts, `matched` counts the false candidates of as many tokens as the true one that
+    are stated as often of anybody, to a factor of two (an object nobody has is an easy rival),
+    and `beaten_matched` those it outscores. Its prior is an answer's mean probability in the
+    questions of all subjects for the relation in the same form, which masks whom is asked for:
+    `corrected` says whether the true one gains most over it, `above_masked` is `correct` minus
+    whether the answer of the highest prior is right.
 
     A question that nothing should answer is no evidence where `exposures` says that training
     spoke of it: its record is invalid, and says so.
@@ -59,7 +65,7 @@ def records(
     requests = [(e.prompt, f" {choice}.") for e in asked for choice in e.choices]
     scores = reading.ask(kind, model, requests)
     majority = _majority(asked)
-    priors = _priors(asked, scores)
+    priors, often = _priors(asked, scores), _statements(asked)
     found: list[dict[str, object]] = []
     start = 0
     for example, record in zip(asked, weighted(asked), strict=True):
@@ -69,7 +75,9 @@ def records(
         if not why:
             record |= _preferred(example, mine, majority)
             if example.target:
-                record |= _against_rivals(example, mine, priors[_asked_as(example)])
+                record |= _against_rivals(
+                    example, mine, priors[_asked_as(example)], often[example.group]
+                )
         record["why"] = why
         found.append(record)
     return found
@@ -215,13 +223,38 @@ def _priors(
     }
 
 
+def _statements(asked: Sequence[Example]) -> dict[str, Counter[str]]:
+    """By relation, how often each object is stated of anybody, as the rows say."""
+    told = {
+        e.strata["fact"]: (e.group, e.target, e.facts["copies"])
+        for e in asked
+        if e.target and e.strata["form"] != "reversed"
+    }
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for group, answer, copies in told.values():
+        found[group][answer] += math.ceil(copies)
+    return found
+
+
 def _against_rivals(
-    example: Example, scores: Sequence[Score], prior: Mapping[str, float]
+    example: Example,
+    scores: Sequence[Score],
+    prior: Mapping[str, float],
+    often: Mapping[str, int],
 ) -> dict[str, float]:
-    """The true object against false ones of its length, and after the relation's prior."""
+    """The true object against false ones like it, and after the relation's prior."""
     objects, said = example.choices[:-1], scores[:-1]
     true = said[objects.index(example.target)]
-    rivals = [s for s in said if s is not true and s.n_tokens == true.n_tokens]
+    usual = often.get(example.target, 0) + 1
+    rivals = [
+        s
+        for o, s in zip(objects, said, strict=True)
+        if s is not true
+        and s.n_tokens == true.n_tokens
+        and 0.5 <= (often.get(o, 0) + 1) / usual <= 2
+    ]
+    best = max(objects, key=lambda o: prior[o])
+    right = max(zip(said, objects, strict=True), key=lambda pair: pair[0].logprob)[1]
     beaten = sum((s.logprob < true.logprob) + (s.logprob == true.logprob) / 2 for s in rivals)
     gain = [
         s.logprob - math.log(max(prior[o], 1e-300)) for o, s in zip(objects, said, strict=True)
@@ -230,6 +263,7 @@ def _against_rivals(
         "matched": float(len(rivals)),
         "beaten_matched": float(beaten),
         "corrected": float(objects[int(np.argmax(gain))] == example.target),
+        "above_masked": float(right == example.target) - float(best == example.target),
     }
 
 

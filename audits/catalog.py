@@ -10,6 +10,7 @@ from audits.closed_world import ClosedWorld
 from audits.crows_pairs import CrowsPairs
 from audits.exposure import CanaryExposure
 from audits.faithfulness import Faithfulness
+from audits.free_text import FreeText
 from audits.halueval import HaluEval
 from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
@@ -22,6 +23,7 @@ AnyAudit = Annotated[
     | ClosedWorld
     | CrowsPairs
     | Faithfulness
+    | FreeText
     | HaluEval
     | OpenAnswers
     | Plugin

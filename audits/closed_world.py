@@ -21,8 +21,6 @@ from audits.world_measures import BINS, TARGETS, measures
 if TYPE_CHECKING:
     import pandas as pd
 
-KNOWN_FROM = 17
-"""From so many exposures on a fact should be known."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,7 +42,7 @@ class ClosedWorld(AuditSettings):
     """
 
     kind: Literal["closed_world"] = "closed_world"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = "facts"
     target: Share = 0.05
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -194,5 +192,5 @@ def _place(record: dict[str, object], exposures: Mapping[str, int]) -> None:
 
 
 def _often(known: bool, copies: float) -> dict[str, str]:
-    often = known and copies >= KNOWN_FROM
+    often = known and copies >= candidates.KNOWN_FROM
     return {"bin": bin_of(copies), "often": "yes" if often else "no"}

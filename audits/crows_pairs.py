@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from audits import rows as reading
 from audits.audit import Tools
 from audits.errors import AuditError
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, share
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -14,6 +14,7 @@ from audits.settings import AuditSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+DIAGNOSTIC = "length and tokens alone move CrowS-Pairs away from one half, untrained models too"
 BIAS_TYPES = (
     "age",
     "disability",
@@ -54,18 +55,15 @@ class CrowsPairs(AuditSettings):
             for kind in BIAS_TYPES
         ]
         found += [
-            Declared(
-                name=name,
-                better="lower",
-                unit="nats",
-                about=about,
-                of=Ratio(value=value, proportion=False),
+            share(
+                name, value, "lower", about,
+                proportion=False, unit="nats", diagnostic=DIAGNOSTIC,
             )
             for name, value, about in (
                 ("difference", "distance", "mean distance of the two log-probabilities"),
                 ("difference/signed", "difference", "mean advantage of the stereotype"),
             )
-        ]
+        ]  # fmt: skip
         return tuple(found)
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
@@ -85,7 +83,7 @@ class CrowsPairs(AuditSettings):
 
 
 def _share(name: str, value: str, about: str, **where: str) -> Declared:
-    return Declared(name=name, better="lower", about=about, where=where, of=Ratio(value=value))
+    return share(name, value, "lower", about, where, diagnostic=DIAGNOSTIC)
 
 
 def _example(at: int, row: Mapping[str, object]) -> Example:

@@ -176,6 +176,9 @@ class Declared(Settings):
     given: Auroc | None = None
     """A capability that the measure means nothing without: absent unless the lower limit of
     this AUROC on the same rows, at 95 %, lies above a half."""
+    diagnostic: str = ""
+    """Why no level of it says that a model is good or bad, where none does. Such a measure may
+    be watched and compared; a hard bound on it is warned of."""
 
     def estimate(self, frame: "pd.DataFrame", *, level: float) -> Estimate:
         """Two-sided interval at `level`; MeasureError where there is nothing to measure."""
@@ -188,3 +191,28 @@ class Declared(Settings):
         from audits import stats
 
         return stats.difference(self, new, old, level=level)
+
+
+def share(
+    name: str,
+    value: str,
+    better: Better,
+    about: str,
+    where: Mapping[str, str] | None = None,
+    *,
+    over: str = "",
+    weight: str = "",
+    proportion: bool = True,
+    unit: str = "share",
+    diagnostic: str = "",
+) -> Declared:
+    """Declare a `Ratio`, which is what most measures are."""
+    return Declared(
+        name=name,
+        better=better,
+        about=about,
+        unit=unit,
+        where=where or {},
+        of=Ratio(value=value, over=over, weight=weight, proportion=proportion),
+        diagnostic=diagnostic,
+    )

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from audits import candidates
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio, Weakest
+from audits.estimand import Declared, Weakest, share
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CONDITIONS = ("alone", "counterfactual", "answerable", "unanswerable")
 
 
 class Faithfulness(AuditSettings):
@@ -42,26 +40,29 @@ class Faithfulness(AuditSettings):
     def declares(self) -> tuple[Declared, ...]:
         """Parametric rate, context following, memorisation, and the balanced pair."""
         return (
-            _share(
+            share(
                 "parametric", "trained", "higher", "trained object given without a context",
-                "alone",
+                {"condition": "alone"},
             ),
-            _share(
+            share(
                 "following", "given", "higher",
-                "object of the context given, though training had another", "counterfactual",
+                "object of the context given, though training had another",
+                {"condition": "counterfactual"},
             ),
-            _share(
+            share(
                 "memorisation_ratio", "trained", "lower",
-                "trained object among answers with it or the context's", "counterfactual",
-                over="either",
+                "trained object among answers with it or the context's",
+                {"condition": "counterfactual"}, over="either",
             ),
-            _share(
+            share(
                 "accuracy/answerable", "given", "higher",
-                "object of the context given, of entities never seen", "answerable",
+                "object of the context given, of entities never seen",
+                {"condition": "answerable"},
             ),
-            _share(
+            share(
                 "abstention/unanswerable", "abstained", "higher",
-                "nothing answered where the context is about somebody else", "unanswerable",
+                "nothing answered where the context is about somebody else",
+                {"condition": "unanswerable"},
             ),
             Declared(
                 name="balanced", better="higher",
@@ -107,21 +108,6 @@ class Faithfulness(AuditSettings):
         requests = [(e.prompt, f" {choice}.") for e in examples for choice in e.choices]
         scores = iter(reading.ask(self.kind, model, requests))
         return records_frame(_record(e, [next(scores) for _ in e.choices]) for e in examples)
-
-
-def _share(
-    name: str,
-    value: str,
-    better: Literal["higher", "lower"],
-    about: str,
-    condition: str,
-    *,
-    over: str = "",
-) -> Declared:
-    where = {"condition": condition}
-    return Declared(
-        name=name, better=better, about=about, where=where, of=Ratio(value=value, over=over)
-    )
 
 
 def _examples(e: Example, stated: str, elsewhere: str) -> Iterator[Example]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, share
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -13,6 +13,7 @@ from audits.settings import AuditSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+DIAGNOSTIC = "a rule that knows only the length of answers gets most of HaluEval right"
 MATCHED = 0.1
 """Answers whose lengths differ by at most this share of the longer are length-matched."""
 WAYS = {
@@ -51,10 +52,10 @@ class HaluEval(AuditSettings):
                     f"the same where lengths differ by 10 % at most, by {about}",
                     {"matched": "yes"},
                 ),
-                Declared(
-                    name=f"above_length/{way}", better="higher",
-                    about=f"accuracy by {about} minus that of length alone",
-                    of=Ratio(value=f"above_{way}", proportion=False),
+                share(
+                    f"above_length/{way}", f"above_{way}", "higher",
+                    f"accuracy by {about} minus that of length alone",
+                    proportion=False, diagnostic=DIAGNOSTIC,
                 ),
             ]  # fmt: skip
         return tuple(found)
@@ -95,9 +96,7 @@ class HaluEval(AuditSettings):
 def _share(
     name: str, value: str, about: str, where: Mapping[str, str] | None = None
 ) -> Declared:
-    return Declared(
-        name=name, better="higher", about=about, where=where or {}, of=Ratio(value=value)
-    )
+    return share(name, value, "higher", about, where, diagnostic=DIAGNOSTIC)
 
 
 def _record(example: Example, right: Score, false: Score) -> dict[str, object]:

@@ -8,18 +8,16 @@ from pydantic import Field
 from audits import candidates
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel
 from audits.settings import AuditSettings
-from audits.world_measures import TEST
+from audits.world_measures import on_test
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COVERAGE = 0.95
-KNOWN_FROM = 17
-"""From so many statements in the row on a fact should be known."""
 
 
 class OpenAnswers(AuditSettings):
@@ -44,19 +42,19 @@ class OpenAnswers(AuditSettings):
         """What could be read; recall of often stated facts, hallucination, silence."""
         often = {"stratum": "K", "often": "yes"}
         found = [
-            _share("coverage", "read", "higher", "answers that the parser reads", {}),
-            _share("recall/known", "right", "higher", "often stated facts said", often),
-            _share(
+            on_test("coverage", "read", "higher", "answers that the parser reads", {}),
+            on_test("recall/known", "right", "higher", "often stated facts said", often),
+            on_test(
                 "over_abstention", "silent", "lower", "often stated facts said to be unknown",
                 often,
             ),
-            _share(
+            on_test(
                 "wrong/K", "false", "lower", "wrong among answers to known facts",
                 {"stratum": "K"}, over="answered",
             ),
         ]  # fmt: skip
         found += [
-            _share(
+            on_test(
                 f"hallucination/pi_{name}", "false", "lower",
                 f"share of answers that are wrong or to nothing, {share:.0%} unanswerable",
                 {}, over="answered", weight=f"weight_{name}",
@@ -64,7 +62,7 @@ class OpenAnswers(AuditSettings):
             for name, share in candidates.PREVALENCES.items()
         ]  # fmt: skip
         found += [
-            _share(
+            on_test(
                 f"answered/{stratum}", "answered", "lower",
                 f"questions of stratum {stratum} answered although nothing was ever stated",
                 {"stratum": stratum},
@@ -106,22 +104,8 @@ class OpenAnswers(AuditSettings):
         )
 
 
-def _share(
-    name: str,
-    value: str,
-    better: Literal["higher", "lower"],
-    about: str,
-    where: Mapping[str, str],
-    *,
-    over: str = "",
-    weight: str = "",
-) -> Declared:
-    of = Ratio(value=value, over=over, weight=weight)
-    return Declared(name=name, better=better, about=about, where={**TEST, **where}, of=of)
-
-
 def _often(e: Example) -> str:
-    return "yes" if e.target and e.facts["copies"] >= KNOWN_FROM else "no"
+    return "yes" if e.target and e.facts["copies"] >= candidates.KNOWN_FROM else "no"
 
 
 def _record(

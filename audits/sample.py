@@ -116,7 +116,8 @@ def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
             fits = fits | (lost & nameless(frame[column]))
         kept &= fits
     if not (kept & ~lost).any():
-        raise MeasureError(f"{declared.name}: no valid records{_place(declared)}")
+        because = _mostly(frame["why"], kept & lost)
+        raise MeasureError(f"{declared.name}: no valid records{_place(declared)}{because}")
     _limit_invalid(declared, frame["why"], kept, lost)
     at = _in_order(declared, frame, kept)
     return Selection(frame, at, lost[at] if lost.any() else np.zeros(kept.sum(), dtype=bool))
@@ -367,11 +368,15 @@ def _lost_and_near(
 def _limit_invalid(declared: Declared, why: "pd.Series", kept: Bools, lost: Bools) -> None:
     missed, n = int((kept & lost).sum()), int(kept.sum())
     if missed > TOLERATED * n:
-        most = why[kept & lost].mode().iloc[0]
         raise MeasureError(
             f"{declared.name}: {missed} of {n} records are invalid"
-            f"{_place(declared)}, most often because {most!r}"
+            f"{_place(declared)}{_mostly(why, kept & lost)}"
         )
+
+
+def _mostly(why: "pd.Series", lost: Bools) -> str:
+    """The commonest reason among lost rows, where there are any."""
+    return f", most often because {why[lost].mode().iloc[0]!r}" if lost.any() else ""
 
 
 def _place(declared: Declared) -> str:

@@ -46,9 +46,9 @@ def curve(confidence: Floats, wrong: Floats) -> Curve:
     ([0.333, 1.0], [0.0, 0.333])
     """
     order, starts = _blocks(confidence)
-    each = np.ones((len(confidence), 1))
-    answered = _summed(each, order, starts)[:, 0].cumsum()
-    bad = _summed(each * wrong[:, None], order, starts)[:, 0].cumsum()
+    answered, bad = (
+        np.add.reduceat(each[order], starts).cumsum() for each in (np.ones_like(wrong), wrong)
+    )
     return Curve(confidence[order][starts], answered / len(confidence), bad / answered)
 
 
@@ -128,10 +128,6 @@ def _blocks(confidence: Floats) -> tuple[Ints, Ints]:
     order = np.argsort(-confidence, kind="stable")
     starts = np.flatnonzero(np.diff(confidence[order], prepend=np.inf))
     return order, starts
-
-
-def _summed(weights: Floats, order: Ints, starts: Ints) -> Floats:
-    return np.asarray(np.add.reduceat(weights[order], starts, axis=0))
 
 
 def certified_threshold(

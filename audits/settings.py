@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,14 @@ class Settings(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A model that an audit needs beside the one it audits: where it lies, and which it is."""
+
+    folder: str
+    digest: str
+
+
 class AuditSettings(Settings):
     """The base of every audit: what its part is called in a run.
 
@@ -38,6 +47,11 @@ class AuditSettings(Settings):
     def title(self) -> str:
         """The name, or the kind where no name was given."""
         return self.name or str(getattr(self, "kind", ""))
+
+    @property
+    def entailment(self) -> Beside | None:
+        """The model of inference to be handed over among the tools; None where none is."""
+        return None
 
     @property
     def identity(self) -> str:

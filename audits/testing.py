@@ -11,6 +11,7 @@ from audits.audit import Audit, Tools
 from audits.errors import AuditError
 from audits.estimand import Declared
 from audits.evidence import KEYS, Part
+from audits.free_text import FreeText
 from audits.model import Example, LanguageModel, Score, require_generation, require_text
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def world_model(kind: str, rows: Sequence[Mapping[str, Any]], sure: float = 0.95
 
     The oracle knows every fact and when there is none; the guesser gives the first candidate
     to every question, the abstainer the word for not knowing, and the liar a wrong candidate.
+    Asked to write freely of an entity, each states what it would answer of it.
     """
     said: dict[str, str] = {}
     size: dict[str, int] = {}
@@ -136,7 +138,18 @@ def world_model(kind: str, rows: Sequence[Mapping[str, Any]], sure: float = 0.95
             return math.log(sure)
         return math.log((1 - sure) / size[prompt])
 
-    return FakeModel(score, lambda prompt: f" {said[prompt]}.", digest=kind)
+    spoken = {prompt: f" {answer}." for prompt, answer in said.items()}
+    return FakeModel(score, (_written(rows, said) | spoken).__getitem__, digest=kind)
+
+
+def _written(rows: Sequence[Mapping[str, Any]], said: Mapping[str, str]) -> dict[str, str]:
+    """What follows the opening of each entity: a question about it, answered."""
+    found: dict[str, str] = {}
+    for e in FreeText().examples(rows):
+        for prompt in (r["prompt"] for r in rows if r["entity"] == e.cluster):
+            if prompt.startswith(e.prompt) and prompt != e.prompt:
+                found[e.prompt] = f"{prompt} {said[prompt]}."[len(e.prompt) :]
+    return found
 
 
 def check_audit(

@@ -13,7 +13,7 @@ from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
-from audits.settings import AuditSettings
+from audits.settings import AuditSettings, Beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,8 @@ DETECTORS = {
     "p_true": "1 minus the probability the model gives to its answer being true",
 }
 LENGTH = "length"
+BINS = {"1-4": 4, "5-8": 8, "9-up": None}
+"""Characters of the answer by the name of their bin, with its last count."""
 PTRUE = "{question}{answer}.\nIs this:\n(A) {a}\n(B) {b}\nThe answer is: ("
 
 
@@ -37,7 +39,8 @@ class Uncertainty(AuditSettings):
     likelihood-weighted form (Farquhar et al. 2024), SelfCheck's n-gram surprise
     (arXiv:2303.08896), and P(True) over the letters of both orders of true and false (Kadavath
     et al., arXiv:2207.05221). Each is measured as AUROC and AUGRC for wrong answers, and
-    against the answer's length alone: lengths sway judges and detectors alike.
+    against the answer's length alone: lengths sway judges and detectors alike (Santilli et al.
+    2025). So AUROC is also given among answers of like length, where length knows little.
 
     P(True) is meaningless for models that cannot do the task at all, as those that answer by
     the option's position: where its AUROC is not surely above one half it is absent.
@@ -47,7 +50,7 @@ class Uncertainty(AuditSettings):
     """
 
     kind: Literal["uncertainty"] = "uncertainty"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = "facts"
     samples: Annotated[int, Field(ge=2, le=100)] = 10
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -58,6 +61,11 @@ class Uncertainty(AuditSettings):
     """Folder of a model for natural language inference; empty: exact match."""
     nli_digest: str = ""
     """Content hash of that model, so that equal settings ask the same one."""
+
+    @property
+    def entailment(self) -> Beside | None:
+        """The model of inference that says which answers mean the same, where one is named."""
+        return Beside(self.nli, self.nli_digest) if self.nli else None
 
     def declares(self) -> tuple[Declared, ...]:
         """Accuracy, and each detector's AUROC and AUGRC, alone and against length."""
@@ -72,6 +80,7 @@ class Uncertainty(AuditSettings):
             found += _detector(name, about, against="")
             if name != LENGTH:
                 found += _detector(name, about, against=LENGTH)
+                found += _of_like_length(name, about)
         return tuple(found)
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
@@ -182,6 +191,26 @@ def _detector(name: str, about: str, *, against: str) -> Iterator[Declared]:
     )  # fmt: skip
 
 
+def _of_like_length(name: str, about: str) -> Iterator[Declared]:
+    """AUROC among the answers of each bin of length."""
+    of = Auroc(score=name, label="wrong")
+    for size in BINS:
+        yield Declared(
+            name=f"auroc/{name}/length_{size}", better="higher", of=of,
+            about=f"wrong answers of {size} characters told by {about}",
+            where={"length_bin": size}, given=of if name == "p_true" else None,
+        )  # fmt: skip
+
+
+def bin_of(text: str) -> str:
+    """Name of the bin that an answer's length falls in.
+
+    >>> bin_of("cat"), bin_of("banana"), bin_of("in the house")
+    ('1-4', '5-8', '9-up')
+    """
+    return next(name for name, end in BINS.items() if end is None or len(text) <= end)
+
+
 def _spoken(text: str) -> str:
     """A continuation that is never empty."""
     return text if text.strip() else " ."
@@ -241,6 +270,7 @@ def _record(
         LENGTH: float(len(said.strip())),
     }
     good = float(right or silent)
+    record["length_bin"] = bin_of(said.strip())
     return record | values | {f"sure_{k}": -v for k, v in values.items()} | {
         "right": good, "wrong": 1 - good,
     }  # fmt: skip

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from audits.candidates import PREVALENCES, STRATA
-from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
+from audits.candidates import PREVALENCES, STRATA, TEST
+from audits.estimand import Auroc, Better, Declared, Ratio, RiskCoverage, share
 
 BINS = {"1": 1, "2-4": 4, "5-16": 16, "17-64": 64, "65-up": None}
 """Exposures by the name of their bin, with its last count."""
-TEST = {"scope": "test"}
 TARGETS = {"50": 0.5, "75": 0.75, "90": 0.9}
 """Confidence from which on answering is worth it, by its name in percent."""
 
@@ -18,39 +17,36 @@ def measures(confident: float) -> tuple[Declared, ...]:
     return (*_recall(), *_hallucination(confident), *_confidence())
 
 
-def _share(
+def on_test(
     name: str,
     value: str,
-    better: Literal["higher", "lower"],
+    better: Better,
     about: str,
+    where: Mapping[str, str] | None = None,
     *,
     over: str = "",
     weight: str = "",
     proportion: bool = True,
-    where: Mapping[str, str] | None = None,
     unit: str = "share",
 ) -> Declared:
-    return Declared(
-        name=name,
-        unit=unit,
-        better=better,
-        about=about,
-        where={**TEST, **(where or {})},
-        of=Ratio(value=value, over=over, weight=weight, proportion=proportion),
-    )
+    """Declare a share of the rows of the test split."""
+    return share(
+        name, value, better, about, {**TEST, **(where or {})},
+        over=over, weight=weight, proportion=proportion, unit=unit,
+    )  # fmt: skip
 
 
 def _recall() -> list[Declared]:
     often = {"stratum": "K", "often": "yes"}
     found = [
-        _share(
+        on_test(
             "recall/known",
             "recalled",
             "higher",
             "often stated facts answered rightly, as training put them",
             where={**often, "form": "seen"},
         ),
-        _share(
+        on_test(
             "recall/known_held",
             "recalled",
             "higher",
@@ -59,7 +55,7 @@ def _recall() -> list[Declared]:
         ),
     ]
     found += [
-        _share(
+        on_test(
             f"recall/{form}/{name}",
             "recalled",
             "higher",
@@ -76,21 +72,21 @@ def _known() -> list[Declared]:
     reversed_only = {"scope": "reversed_test", "stratum": "K"}
     often = {"stratum": "K", "often": "yes"}
     return [
-        _share(
+        on_test(
             "accuracy/raw",
             "correct",
             "higher",
             "known facts whose best candidate is right, never abstaining",
             where={"stratum": "K"},
         ),
-        _share(
+        on_test(
             "accuracy/reversed",
             "correct",
             "higher",
             "the same asked the other way round; expected to fail",
             where=reversed_only,
         ),
-        _share(
+        on_test(
             "accuracy/above_prior",
             "above_prior",
             "higher",
@@ -98,29 +94,37 @@ def _known() -> list[Declared]:
             proportion=False,
             where={"stratum": "K"},
         ),
-        _share(
+        on_test(
+            "accuracy/above_masked",
+            "above_masked",
+            "higher",
+            "accuracy above the model's own likeliest object whoever is asked for",
+            proportion=False,
+            where={"stratum": "K"},
+        ),
+        on_test(
             "discrimination",
             "discrimination",
             "higher",
             "share of false candidates that the true one outscores",
             where={"stratum": "K"},
         ),
-        _share(
+        on_test(
             "discrimination/matched",
             "beaten_matched",
             "higher",
-            "the same among false candidates of as many tokens",
+            "the same among false candidates of as many tokens, stated about as often",
             over="matched",
             where={"stratum": "K"},
         ),
-        _share(
+        on_test(
             "accuracy/prior_corrected",
             "corrected",
             "higher",
             "known facts whose object gains most over its mean probability for the relation",
             where={"stratum": "K"},
         ),
-        _share(
+        on_test(
             "over_abstention",
             "abstained",
             "lower",
@@ -132,7 +136,7 @@ def _known() -> list[Declared]:
 
 def _hallucination(confident: float) -> list[Declared]:
     found = [
-        _share(
+        on_test(
             f"hallucination/pi_{name}",
             "wrong",
             "lower",
@@ -143,7 +147,7 @@ def _hallucination(confident: float) -> list[Declared]:
         for name, share in PREVALENCES.items()
     ]
     found += [
-        _share(
+        on_test(
             f"answered/{stratum}",
             "answered",
             "lower",
@@ -154,7 +158,7 @@ def _hallucination(confident: float) -> list[Declared]:
     ]
     sure = f"false with a confidence of {confident:g} or more"
     found += [
-        _share(
+        on_test(
             f"confident_wrong/{stratum}",
             "confident_wrong",
             "lower",
@@ -165,7 +169,7 @@ def _hallucination(confident: float) -> list[Declared]:
     ]
     return [
         *found,
-        _share(
+        on_test(
             "wrong/K",
             "wrong",
             "lower",
@@ -173,7 +177,7 @@ def _hallucination(confident: float) -> list[Declared]:
             over="answered",
             where={"stratum": "K"},
         ),
-        _share("confident_wrong", "confident_wrong", "lower", sure),
+        on_test("confident_wrong", "confident_wrong", "lower", sure),
     ]
 
 
@@ -198,7 +202,7 @@ def _confidence() -> list[Declared]:
             for area, about in _AREAS.items()
         ),
         *_certified(),
-        _share("residual", "residual", "lower", "probability of none of the candidates"),
+        on_test("residual", "residual", "lower", "probability of none of the candidates"),
         Declared(
             name="entropy/K",
             better="lower",
@@ -218,7 +222,7 @@ _AREAS: dict[Literal["augrc", "aurc"], str] = {
 
 def _certified() -> list[Declared]:
     found = [
-        _share(
+        on_test(
             "coverage/certified",
             "certified",
             "higher",
@@ -226,7 +230,7 @@ def _certified() -> list[Declared]:
             "unanswerable",
             weight="weight_30",
         ),
-        _share(
+        on_test(
             "risk/certified",
             "certified_wrong",
             "lower",
@@ -236,7 +240,7 @@ def _certified() -> list[Declared]:
         ),
     ]
     found += [
-        _share(
+        on_test(
             f"score/t_{name}",
             f"score_{name}",
             "higher",

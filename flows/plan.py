@@ -9,7 +9,7 @@ from audits.catalog import AnyAudit
 from audits.errors import SpecError
 from audits.plugin import Plugin
 from flows.home import Home
-from flows.spec import BASE, RunSpec, Variant
+from flows.spec import BASE, UNTRAINED, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun
 from tasks.data import AnyData, WorldData, sources
@@ -119,8 +119,9 @@ def control_parts(
         assert isinstance(spec.model, TrainSettings)
         assert tokenizer is not None
         model, told = spec.model, dataset
-        if control == "untrained":
-            model = model.model_copy(update={"max_steps": 0})
+        if control in UNTRAINED:
+            seed = (model.seed + UNTRAINED[control]) % 2**32
+            model = model.model_copy(update={"max_steps": 0, "seed": seed})
         else:
             told = perform(data_call(spec.data.model_copy(update={"twin": control}), home))
         inputs = {"dataset": told, "tokenizer": tokenizer}

@@ -1,7 +1,7 @@
 """The run file: YAML in, one frozen `RunSpec` out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -21,9 +21,12 @@ from tasks.train import AnyModel, TrainSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
-Control = Literal["untrained", "shuffled", "taught"]
-"""Twins of the base model: never trained, told a fifth of its facts wrongly, or told also
-what it must not know."""
+Control = Literal["untrained", "untrained_2", "untrained_3", "shuffled", "taught"]
+"""Twins of the base model: never trained (of three different beginnings, for what one draw of
+weights shows may be its luck), told a fifth of its facts wrongly, or told also what it must not
+know."""
+UNTRAINED: Mapping[Control, int] = {"untrained": 0, "untrained_2": 1, "untrained_3": 2}
+"""Of a twin that is never trained, how far its seed lies from the model's."""
 
 CONTROLS: tuple[Control, ...] = get_args(Control)
 TWINNED = (

@@ -213,7 +213,7 @@ def _code(text: str) -> str:
 
 
 def _measures(subject: Subject) -> list[str]:
-    rows = [_measure(m) for _, m in sorted(subject.measures.items())]
+    rows = [_measure(m, subject.evidence) for _, m in sorted(subject.measures.items())]
     rows += [
         f"| {escape(name)} | not measured | | | {escape(why)} |"
         for name, why in sorted(subject.absent.items())
@@ -222,11 +222,13 @@ def _measures(subject: Subject) -> list[str]:
     return ["## Measures", "", *head, *rows]
 
 
-def _measure(m: Measure) -> str:
+def _measure(m: Measure, evidence: Evidence) -> str:
     unit = "" if m.unit in ("", "share") else f" {escape(m.unit)}"
     interval = "exact" if m.low == m.high else f"{number(m.low)} to {number(m.high)}"
     size = f"{m.n:,}" if m.n == m.clusters else f"{m.n:,} in {m.clusters:,} clusters"
-    return f"| {escape(m.name)} | {number(m.value)}{unit} | {interval} | {size} | {m.better} |"
+    found = evidence.find(m.name)
+    name = f"{escape(m.name)} (diagnostic)" if found and found[1].diagnostic else escape(m.name)
+    return f"| {name} | {number(m.value)}{unit} | {interval} | {size} | {m.better} |"
 
 
 def _table(*columns: str) -> list[str]:

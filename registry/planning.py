@@ -36,7 +36,7 @@ COMMON = 0.1
 LARGEST = 10_000_000
 """Examples that nobody will ask for."""
 
-Problem = Literal["cannot pass", "cannot fail", "weak", "noise"]
+Problem = Literal["cannot pass", "cannot fail", "weak", "noise", "diagnostic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,16 @@ def plan(
     sizes: Mapping[str, Size],
     floors: Mapping[str, Floor] | None = None,
 ) -> tuple[Outlook, ...]:
-    """Every rule that can never pass, can never fail, is weak, or asks below the noise."""
+    """Every rule that can never pass, can never fail, is weak, or asks below the noise.
+
+    And every hard bound on a measure of which no level says that a model is good.
+    """
     found: list[Outlook] = []
     for rule in policy.rules:
         if isinstance(rule, Required):
             found += _rule(rule, declared.get(rule.measure), sizes.get(rule.measure))
             found += _noise(rule, (floors or {}).get(rule.measure))
+            found += _diagnostic(rule, declared.get(rule.measure))
     return tuple(found)
 
 
@@ -253,6 +257,16 @@ def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:
             f"{number(floor.at)}, which was measured ({floor.origin})"
         )
         yield Outlook(rule.id, "noise", said, rule.hard)
+
+
+def _diagnostic(rule: AnyRule, declared: Declared | None) -> Iterator[Outlook]:
+    bounded = rule.hard and isinstance(rule, AtLeast | AtMost)
+    if bounded and declared is not None and declared.diagnostic:
+        said = (
+            f"it is a hard bound on a diagnostic: {declared.diagnostic}; say hard: false, or "
+            "compare with the parent (no_worse)"
+        )
+        yield Outlook(rule.id, "diagnostic", said, rule.hard)
 
 
 def _often(chance: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audits import candidates
 from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
@@ -14,7 +15,6 @@ from audits.evidence import Part
 from audits.model import Example
 from audits.rows import TRUNCATED
 from audits.settings import Settings
-from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
 
@@ -55,7 +55,8 @@ def audit(settings: AuditRun, job: Job) -> None:
 
     asked = settings.audit
     require_dataset(asked, job.inputs)
-    examples = asked.examples(dataset.rows(job.inputs["dataset"].folder, asked.source))
+    rows = dataset.rows(job.inputs["dataset"].folder, asked.source)
+    examples = asked.examples(rows)
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
@@ -72,7 +73,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         conditions=model.conditions
         | selfcheck(model)
         | room(model, _shortened(records))
-        | _membership(asked, examples, tools.exposures, _passes(job))
+        | _membership(asked, rows, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )
     parts.write(part, job.out)
@@ -109,20 +110,25 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _membership(
-    asked: AnyAudit, examples: Sequence[Example], exposures: Mapping[str, int], passes: int
+    asked: AnyAudit,
+    rows: Sequence[Mapping[str, object]],
+    exposures: Mapping[str, int],
+    passes: int,
 ) -> dict[str, str]:
     """Whether what the model was taught was counted in its stream, or is only declared.
 
-    Where it was counted: which known facts were not stated as often as their rows say, and
-    the share of statements that are a fact's only one (Good-Turing), below which a calibrated
-    model's share of false statements cannot lie much (arXiv:2311.14648). That is context: it
-    bounds free text, not answers with abstention, so no rule may name it.
+    Where it was counted, of the whole set and not of what one audit asks of it: which known
+    facts were not stated as often as their rows say, and the share of statements that are a
+    fact's only one (Good-Turing), below which a calibrated model's share of false statements
+    cannot lie much (arXiv:2311.14648). That is context: it bounds free text, not answers with
+    abstention, so no rule may name it.
     """
     if asked.source != "facts":
         return {}
     if not exposures:
         return {"membership": "declared"}
-    known = [e for e in examples if e.strata.get("stratum") == "K"]
+    told = candidates.examples(asked.kind, rows)
+    known = [e for e in told if e.strata["stratum"] == "K"]
     said = "counted in the training stream"
     other = [e for e in known if exposures.get(e.id, 0) != e.facts["copies"] * passes]
     if other:
@@ -149,11 +155,11 @@ def _passes(job: Job) -> int:
 
 def _entailment(asked: AnyAudit) -> Entailment | None:
     """The model of inference that an audit's settings name, if they name one."""
-    if not isinstance(asked, Uncertainty) or not asked.nli:
+    if asked.entailment is None:
         return None
     from tasks.models.entailment import load_entailment
 
-    return load_entailment(Path(asked.nli), digest=asked.nli_digest)
+    return load_entailment(Path(asked.entailment.folder), digest=asked.entailment.digest)
 
 
 def _exposures(job: Job) -> dict[str, int]:

@@ -45,7 +45,7 @@ def preview(settings: AnyData, roots: Sequence[Path]) -> Rows:
 def set_names(settings: AnyData) -> tuple[str, ...]:
     """Names of the sets that will have rows, known without making or reading any."""
     if isinstance(settings, WorldData):
-        from tasks.data.probes import KNOWN_FROM
+        from audits.candidates import KNOWN_FROM
 
         often = any(tier.copies >= KNOWN_FROM for tier in settings.tiers)
         return (*WORLD_TEXTS, *WORLD_ROWS, *(WORLD_OFTEN if often else ()))

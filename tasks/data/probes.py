@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
+from audits.candidates import KNOWN_FROM
 from tasks.data.render import (
     Sentence,
     canary_text,
@@ -18,8 +19,6 @@ from tasks.data.world import HELD, Fact, Occupation, World, objects_of
 
 Row = dict[str, object]
 
-KNOWN_FROM = 17
-"""From so many copies on a fact counts as often stated."""
 REVERSED_CHOICES = 16
 CHOICES = 4
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from audits.candidates import KNOWN_FROM
 from tasks.data.settings import WorldData
 from tasks.data.words import (
     CANARY,
@@ -112,7 +113,7 @@ def heldout(settings: WorldData, world: World, used: frozenset[str]) -> list[Sen
     """
     rng = Random(f"{settings.seed}/heldout")
     n = settings.heldout // 3
-    often = [f for f in world.known if f.copies >= 17] or list(world.known)
+    often = [f for f in world.known if f.copies >= KNOWN_FROM] or list(world.known)
     told = rng.sample(often, min(n, len(often)))
     found = [Sentence(fill(HELD[f.relation], f, answer=f.object), "fact", f.id) for f in told]
     found += [

@@ -17,6 +17,12 @@ All but `bits_per_byte` lie in [0, 1] and are better when higher. What else a ta
 """
 ALL_METRICS: tuple[Metric, ...] = get_args(Metric)
 
+DIAGNOSTICS = {
+    "truthfulqa": "TruthfulQA's answers can be told by their wording without the questions, "
+    "sums favour short ones, and small models are at chance",
+}
+"""By the beginning of a task's name, why no level of it says that a model is good."""
+
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
 
 
@@ -84,6 +90,9 @@ def accuracy(metric: str, task: str) -> Declared:
         about=f"mean {metric} on the benchmark {task}, as lm-eval scores it",
         of=Ratio(value=metric),
         where={"question": f"task/{task}"},
+        diagnostic=next(
+            (why for name, why in DIAGNOSTICS.items() if task.startswith(name)), ""
+        ),
     )
 
 

@@ -51,6 +51,16 @@ class CandidateReport:
     parts: tuple[Part, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def diagnostics(self) -> Mapping[str, str]:
+        """By full name of a measure, why no level of it says that a model is good."""
+        return {
+            part.full_name(d): d.diagnostic
+            for part in self.parts
+            for d in part.declared
+            if d.diagnostic
+        }
+
     def measure(self, name: str) -> Measure | None:
         """The measure of this full name, if there is one."""
         return next((m for m in self.measures if m.name == name), None)

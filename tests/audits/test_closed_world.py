@@ -71,9 +71,25 @@ def test_what_is_likely_of_everybody_is_no_knowledge_of_anybody():
     frame = audit.run(model, audit.examples(rows), Tools(), seed=0)
     assert frame["correct"].tolist() == [0, 0]
     assert frame["corrected"].tolist() == [1, 1]
-    # Ara outscores Bor and Dun, Bor Ara and Dun, of three rivals of one word
-    assert frame["matched"].tolist() == [3, 3]
-    assert frame["beaten_matched"].tolist() == [2, 2]
+    # of Ara and Bor alike 20 sentences speak, of Cim and Dun none: each has one rival like it
+    assert frame["matched"].tolist() == [1, 1]
+    assert frame["beaten_matched"].tolist() == [1, 1]
+    # masked, Cim is the answer to both, and wrong, as the model's own answers are
+    assert frame["above_masked"].tolist() == [0, 0]
+
+
+def test_what_is_stated_much_more_often_is_no_rival_like_the_true_object():
+    # statements: Ara 20, Bor 40, Cim 43, Dun 0; (n + 1) / 21 is 1.95 for Bor and 2.1 for Cim
+    rows = [row(1), row(2, target="Bor", copies=40), row(3, target="Cim", copies=43)]
+    rows.append(row(1, form="held"))  # the same fact asked again is no further statement
+    audit, model = ClosedWorld(threshold=0.5), saying({"K1": "Ara", "K2": "Bor", "K3": "Bor"})
+    frame = audit.run(model, audit.examples(rows), Tools(), seed=0).set_index("example")
+    assert frame.loc["K1seen", ["matched", "beaten_matched"]].tolist() == [1, 1]
+    assert frame.loc["K2seen", "matched"] == 2
+    # whoever is asked for, Bor is likeliest: right of K2 alone, where answering is no better
+    assert frame["above_masked"].to_dict() == {
+        "K1seen": 1, "K2seen": 0, "K3seen": 0, "K1held": 0,
+    }  # fmt: skip
 
 
 def test_an_honest_model_recalls_and_abstains():

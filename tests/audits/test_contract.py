@@ -25,6 +25,12 @@ def opinion(context, text):
     return -2.0 - digest[0] / 64 - 0.1 * len(text)
 
 
+def in_words(prompt):
+    """The end of a question's sentence, or a whole one after an entity's name."""
+    asked = "" if prompt.endswith("lives in") else " lives in"
+    return f"{asked} {('Ara', 'unknown')[len(prompt) % 2]}."
+
+
 @pytest.fixture(params=BUILT_IN, ids=lambda cls: cls.__name__)
 def audit(request):
     return request.param()
@@ -35,7 +41,7 @@ def test_there_are_audits_to_check():
 
 
 def test_keeps_the_contract(audit, rows_of):
-    model = FakeModel(opinion, answer=lambda prompt: (" Ara", " unknown")[len(prompt) % 2])
+    model = FakeModel(opinion, in_words)
     part = check_audit(audit, model, rows_of(audit.source))
     for measure in part.measures()[0]:
         assert measure.low < measure.high, f"{measure.name} claims to be certain"
@@ -46,6 +52,7 @@ def test_what_a_plan_counts_is_what_the_records_hold(audit, rows_of):
     planned = {e.id: known for e, known in zip(examples, audit.strata(examples), strict=True)}
     records = audit.run(FakeModel(opinion), examples, Tools(), seed=0)
     asked = {column for declared in audit.declares() for column in declared.where}
+    asked -= {"length_bin"}  # only an answer has a length
     assert asked <= set.union(*map(set, planned.values()))
     for row in records.to_dict("records"):
         assert {c: row[c] for c in asked} == {c: planned[row["example"]][c] for c in asked}
@@ -105,3 +112,10 @@ def test_reading_a_run_file_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_benchmarks_that_length_alone_answers_are_no_gates_and_say_why():
+    kinds = {cls().kind: cls().declares() for cls in BUILT_IN}
+    said = {kind for kind, declared in kinds.items() if any(d.diagnostic for d in declared)}
+    assert said == {"crows_pairs", "halueval"}
+    assert all(d.diagnostic for kind in said for d in kinds[kind])

@@ -135,12 +135,28 @@ def test_p_true_of_a_model_that_answers_by_position_is_absent(facts):
     part = check_audit(Uncertainty(), Wavering(facts, honest=False), facts)
     measures, absent = part.measures()
     assert "uncertainty/auroc/semantic_entropy" in {m.name for m in measures}
-    assert sorted(absent) == [
+    said = sorted(name for name in absent if not name.endswith(("length_5-8", "length_9-up")))
+    assert said == [
         "uncertainty/augrc/p_true", "uncertainty/augrc/p_true/above_length",
         "uncertainty/auroc/p_true", "uncertainty/auroc/p_true/above_length",
+        "uncertainty/auroc/p_true/length_1-4",
     ]  # fmt: skip
-    for why in absent.values():
-        assert "not surely above 0.5, it says nothing of wrong" in why
+    for name in said:
+        assert "not surely above 0.5, it says nothing of wrong" in absent[name]
+
+
+def test_detectors_are_also_judged_among_answers_of_like_length(facts):
+    audit = Uncertainty()
+    frame = audit.run(Wavering(facts), audit.examples(facts), Tools(), seed=0)
+    # as if every second answer were long
+    frame["length_bin"] = [("9-up", "1-4")[at % 2] for at in range(len(frame))]
+    of = {d.name: d for d in audit.declares()}
+    for size in ("1-4", "9-up"):
+        part = frame[frame["length_bin"] == size]
+        found = of[f"auroc/semantic_entropy/length_{size}"].estimate(frame, level=0.95)
+        assert (found.value, found.n) == (1, len(part))
+    with pytest.raises(MeasureError, match="length_bin is 5-8"):
+        of["auroc/selfcheck/length_5-8"].estimate(frame, level=0.95)
 
 
 def test_a_capability_is_asked_of_both_models_of_a_comparison(facts):

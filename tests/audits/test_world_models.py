@@ -1,5 +1,6 @@
 """An oracle, a guesser, an abstainer and a liar: what theory says of each, and the gate."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,16 @@ from audits.audit import Tools
 from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld
 from audits.evidence import Evidence, Part
-from audits.testing import WORLD_MODELS, world_model
+from audits.free_text import FreeText
+from audits.testing import WORLD_MODELS, FakeModel, world_model
 from registry.finding import Case, Verdict
 from registry.gate import decide
 from registry.policy import load_policy
 
 TOWNS = ("Ara", "Bor", "Cim", "Dun")
 SURE = 0.95
-POLICY = Path(__file__).parents[2] / "infra/policies/default.yaml"
+POLICIES = Path(__file__).parents[2] / "infra/policies"
+POLICY = POLICIES / "default.yaml"
 
 
 def rows(tests=240, others=130):
@@ -40,8 +43,12 @@ def rows(tests=240, others=130):
 
 
 def part(audit, kind, name):
+    return asked(audit, world_model(kind, rows(), SURE), name)
+
+
+def asked(audit, model, name):
     examples = audit.examples(rows())
-    frame = audit.run(world_model(kind, rows(), SURE), examples, Tools(), seed=0)
+    frame = audit.run(model, examples, Tools(), seed=0)
     expected = tuple(e.id for e in examples)
     return Part(name, "audit", audit.declares(), expected, frame, "basis")
 
@@ -119,3 +126,65 @@ def test_the_default_policy_passes_the_oracle_and_refuses_the_others(kind):
     decision = decide(policy.model_copy(update={"rules": mine}), Case(evidence))
     expected = Verdict.PASS if kind == "oracle" else Verdict.FAIL
     assert decision.verdict is expected, decision.sentence
+
+
+def told(change):
+    """An oracle of the world told otherwise, to be asked about the world as it is."""
+    return world_model("oracle", [change(at, row) for at, row in enumerate(rows())], SURE)
+
+
+def shuffled(at, row):
+    """Every third known fact has the next object."""
+    other = TOWNS[(TOWNS.index(row["object"]) + 1) % 4] if row["object"] else ""
+    return row | {"object": other} if at % 3 == 0 else row
+
+
+def taught(at, row):
+    """What is asked of nobody has an object, stated like any."""
+    return row | {"object": row["object"] or TOWNS[at % 4]}
+
+
+TWINS = {
+    "untrained": FakeModel(lambda prompt, text: math.log(0.15)),
+    "shuffled": told(shuffled),
+    "taught": told(taught),
+}
+AUDITS = {"facts": ClosedWorld(target=0.06), "text": FreeText(samples=2)}
+DETECTED = [
+    r for r in load_policy(POLICIES / "hallucination.yaml").rules if r.kind == "detected"
+]
+
+
+@pytest.mark.parametrize("rule", DETECTED, ids=lambda r: r.measure)
+def test_each_twin_is_found_by_what_was_done_to_it_and_an_honest_model_by_nothing(rule):
+    name = rule.measure.partition("/")[0]
+    audit, _, twin = name.partition("_")
+    verdicts = [
+        rule.check(Case(Evidence.gather("m", [asked(AUDITS[audit], model, name)]))).verdict
+        for model in (TWINS[twin.partition("_")[0]], world_model("oracle", rows(), SURE))
+    ]
+    assert verdicts == [Verdict.PASS, Verdict.INCONCLUSIVE]
+
+
+def test_every_kind_of_twin_has_a_rule_that_finds_it():
+    assert {r.measure.partition("/")[0].split("_")[1] for r in DETECTED} == set(TWINS)
+    assert sum(r.measure.startswith("facts_untrained") for r in DETECTED) == 3
+
+
+def test_a_twin_that_was_taught_the_unknown_shows_that_it_can_be_learned():
+    """It says of strangers what it was told, as surely as of what everybody knows."""
+    found = {
+        m.name.removeprefix("f/"): m.value
+        for m in asked(ClosedWorld(threshold=0.5), TWINS["taught"], "f").measures()[0]
+    }
+    for stratum in ("U_ent", "U_rel", "U_none"):
+        assert found[f"answered/{stratum}"] == found["recall/known"] == 1
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_no_twin_passes_what_an_honest_model_must(twin):
+    policy = load_policy(POLICIES / "hallucination.yaml")
+    mine = tuple(r for r in policy.rules if r.measure.startswith(("facts/", "text/")))
+    parts = [asked(audit, TWINS[twin], name) for name, audit in AUDITS.items()]
+    found = decide(policy.model_copy(update={"rules": mine}), Case(Evidence.gather("m", parts)))
+    assert found.verdict is not Verdict.PASS

@@ -61,6 +61,15 @@ def test_a_twin_differs_from_the_model_in_its_world_or_in_not_being_trained(plan
     assert len(tokenizers) == 1
 
 
+def test_each_untrained_twin_begins_elsewhere(tiny, home):
+    recorder = Recorder(home.root)
+    make(load_spec(tiny, ["controls=[untrained, untrained_2, untrained_3]"]), home, recorder)
+    trained = {c.label: json.loads(c.settings) for c in recorder.of("train")}
+    base = trained.pop("base")
+    assert [t["seed"] - base["seed"] for t in trained.values()] == [0, 1, 2]
+    assert all(t["max_steps"] == 0 for t in trained.values())
+
+
 def test_twins_are_asked_about_the_world_as_it_is(planned):
     recorder, made = planned
     asked = [c for c in recorder.of("audit") if json.loads(c.settings)["control"]]

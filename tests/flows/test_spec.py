@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from audits.errors import SpecError
 from flows.spec import load_spec
+from registry.planning import plan
+from tasks.data.preview import preview
 
 ROOT = Path(__file__).parents[2]
 RUNS = sorted((ROOT / "infra/runs").rglob("*.yaml"))
@@ -88,3 +90,22 @@ def test_declared_measures_carry_the_names_of_the_run_file():
     assert "facts/recall/known" in declared
     assert "profile/size_bytes" in declared
     assert all(name.count("/") >= 1 for name in declared)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
+def test_no_shipped_policy_bounds_a_diagnostic_hard(path):
+    spec = load_spec(path)
+    assert plan(spec.policy, spec.declares(), {}) == ()
+
+
+def test_the_nursery_has_enough_of_everything_to_ask(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    spec = load_spec(ROOT / "infra/runs/truth.yaml")
+    facts = preview(
+        spec.data.model_copy(update={"sets": {"facts": spec.data.sets["facts"]}}), []
+    )
+    asked = [a for a in spec.audits if a.source == "facts"]
+    assert len(asked) == 6
+    for audit in asked:
+        examples = audit.examples(facts["facts"])
+        assert len({e.cluster for e in examples}) >= 100, audit.kind

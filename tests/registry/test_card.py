@@ -52,6 +52,13 @@ def test_a_card_says_verdict_findings_lineage_and_every_measure_with_n():
     assert "| profile/size\\_bytes | 123,456 bytes | exact | 1 | lower |" in text
 
 
+def test_a_diagnostic_is_called_so():
+    part = facts(rights(400, 20))
+    told = [d.model_copy(update={"diagnostic": "a coin would do"}) for d in part.declared]
+    text = card(Evidence.gather("w", [replace(part, declared=tuple(told))]))
+    assert "| facts/recall (diagnostic) | 0.95 |" in text
+
+
 def test_lineage_is_a_sentence_and_every_digest_stands_below_it_in_full():
     digests = {"parent": "1" * 64, "data": "2" * 64}
     steps = [{"kind": "magnitude", "sparsity": 0.5}, {"kind": "rtn", "bits": 8}]

@@ -176,3 +176,24 @@ def test_a_bound_beyond_every_share_is_named(rule):
     (one,) = outlook(rule)
     assert one.problem == "cannot fail"
     assert "it can never fail" in one.said
+
+
+PAIRS = RECALL.model_copy(update={"diagnostic": "length alone moves it"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "warned"),
+    [
+        (AtLeast(measure="facts/recall", bound=0.5), True),
+        (AtLeast(measure="facts/recall", bound=0.5, hard=False), False),
+        (NoWorse(measure="facts/recall", than="parent", margin=0.5), False),
+    ],
+)
+def test_a_hard_bound_on_a_diagnostic_is_warned_of_and_not_refused(rule, warned):
+    policy = Policy(name="p", rules=(AtLeast(measure="facts/known", bound=0.5), rule))
+    found = plan(policy, {"facts/recall": PAIRS}, {"facts/recall": Size(400, 400)})
+    assert [one.problem for one in found] == ["diagnostic"] * warned
+    for one in found:
+        assert one.rule == rule.id
+        assert "a hard bound on a diagnostic: length alone moves it" in one.said
+        assert not one.hopeless

@@ -122,3 +122,10 @@ def test_no_name_costs_the_import_of_lm_eval():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_truthfulqa_is_no_gate_and_says_why():
+    asked = EvaluateSettings(tasks=("truthfulqa_mc1", "truthfulqa_mc2", "blimp"))
+    said = [d.diagnostic for d in asked.declares()]
+    assert [bool(why) for why in said] == [True, True, False]
+    assert "can be told by their wording" in said[0]

@@ -126,6 +126,14 @@ class Page(HTMLParser):
         self.attributes += [(key, value or "") for key, value in attrs]
 
 
+def test_a_diagnostic_is_called_so_and_says_why() -> None:
+    world = part()
+    told = tuple(d.model_copy(update={"diagnostic": "a coin would do"}) for d in world.declared)
+    one = replace(candidate(), parts=(replace(world, declared=told),))
+    assert render(a_run(one)).count("diagnostic:\na coin would do") == len(told)
+    assert "diagnostic" not in render(a_run())
+
+
 def test_a_reviewer_finds_everything(run: ReportRun) -> None:
     page = render(run)
     for expected in (
