@@ -30,13 +30,17 @@ class Tools:
 
     `exposures` says how often the statement behind an example stood in the packed training
     stream (counted there, all epochs); it is empty where no stream is at hand. `references`
-    are other models by role (`untrained`, `reference`, …). `entailment` is there where the
+    are other models by role (`untrained/0`, `unigram`, …). `entailment` is there where the
     audit's settings name such a model.
+
+    `lacking` says why something that the settings ask for is not here, by the name of the
+    tool: what rests on it is then absent for that reason.
     """
 
     exposures: Mapping[str, int] = field(default_factory=dict)
     references: Mapping[str, LanguageModel] = field(default_factory=dict)
     entailment: Entailment | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 class Audit(Protocol):

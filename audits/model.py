@@ -35,6 +35,9 @@ class Score:
     `moments` holds, when asked for, the mean and standard deviation (nats) of log p over
     the vocabulary under p itself, in front of each token: what Min-K%++ standardises a
     token's log-probability by (arXiv 2404.02936).
+
+    `ids` are the numbers of the continuation's tokens in the model's own vocabulary, given
+    with `tokens` where the model knows them: what two texts share can be told by them.
     """
 
     logprob: float
@@ -44,6 +47,7 @@ class Score:
     boundary_stable: bool = True
     tokens: tuple[float, ...] = ()
     moments: tuple[tuple[float, float], ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class LanguageModel(Protocol):
@@ -70,7 +74,7 @@ class LanguageModel(Protocol):
 
         Args:
             requests: pairs of (context, continuation).
-            per_token: give each token's log-probability too.
+            per_token: give each token's log-probability and number too.
             moments: give the moments of the vocabulary in front of each token too.
         """
         ...

@@ -73,7 +73,13 @@ def unique(kind: str, found: Sequence[Example]) -> tuple[Example, ...]:
     return tuple(found)
 
 
-def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) -> list[Score]:
+def ask(
+    kind: str,
+    model: LanguageModel,
+    requests: Sequence[tuple[str, str]],
+    *,
+    per_token: bool = False,
+) -> list[Score]:
     """Score all requests at once, and one that stands twice only once.
 
     Raises:
@@ -82,7 +88,7 @@ def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) ->
     if not requests:
         raise AuditError(f"{kind}: no examples")
     different = list(dict.fromkeys(requests))
-    scores = model.score(different)
+    scores = model.score(different, per_token=True) if per_token else model.score(different)
     if len(scores) != len(different):
         raise AuditError(f"{kind}: {len(scores)} scores for {len(different)} requests")
     known = dict(zip(different, scores, strict=True))

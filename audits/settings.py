@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,16 @@ class Settings(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an audit asks the shell to put among its tools, beside its rows."""
+
+    untrained: int = 0
+    """Twins of the model with random weights, as references `untrained/0`, `untrained/1`, …"""
+    unigram: str = ""
+    """Set of text whose token counts make the reference `unigram`."""
+
+
 class AuditSettings(Settings):
     """The base of every audit: what its part is called in a run.
 
@@ -38,6 +49,11 @@ class AuditSettings(Settings):
     def title(self) -> str:
         """The name, or the kind where no name was given."""
         return self.name or str(getattr(self, "kind", ""))
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be handed over among the tools; nothing for most audits."""
+        return Wanted()
 
     @property
     def identity(self) -> str:

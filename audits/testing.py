@@ -1,5 +1,6 @@
 """The fake model, and the checks every audit must pass: ours and plug-ins' alike."""
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,7 @@ class FakeModel:
             logprob, words, max(1, len(text.encode())), greedy=False,
             tokens=(each,) * words if per_token else (),
             moments=(_moments(each),) * words if moments else (),
+            ids=tuple(map(_number, text.split())) if per_token else (),
         )  # fmt: skip
 
 
@@ -170,6 +172,11 @@ def _part(audit: Audit, examples: Sequence[Example], frame: "pd.DataFrame") -> P
 
 def _replace(part: Part, records: "pd.DataFrame") -> Part:
     return Part(part.name, part.kind, part.declared, part.expected, records, part.basis)
+
+
+def _number(word: str) -> int:
+    """The same number for the same word, in every process."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest())
 
 
 def _moments(logprob: float) -> tuple[float, float]:

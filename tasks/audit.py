@@ -44,6 +44,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from audits.audit import Tools
     from registry import parts
     from tasks import dataset
+    from tasks.handed import handed
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
@@ -54,6 +55,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
     tools = Tools(exposures=_exposures(job), entailment=_entailment(asked))
+    tools = handed(asked.wanted, job, model, tools)
     records = asked.run(model, examples, tools, seed=settings.seed)
     job.note("scores", model.counts)
     part = Part(
@@ -65,6 +67,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         basis=basis(settings, examples),
         conditions=model.conditions
         | selfcheck(model)
+        | {f"no {name}": why for name, why in tools.lacking.items()}
         | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )

@@ -207,6 +207,7 @@ class GgufModel:
                     boundary_stable=pair.stable,
                     tokens=tuple(values.tolist()) if per_token else (),
                     moments=tuple(map(tuple, spread[mine])) if moments else (),
+                    ids=tuple(pair.continuation) if per_token else (),
                 )
             )
         self._sample.offer(fed, [score.logprob for score in scores])

@@ -168,7 +168,14 @@ def _scores(pairs: Sequence[Pair], said: Answers, per_token: bool) -> list[Score
     moments = list(map(tuple, said.moments.tolist())) if said.moments.size else []
     return [
         Score(
-            total, b - a, pair.n_bytes, top, pair.stable, tuple(each[a:b]), tuple(moments[a:b])
+            total,
+            b - a,
+            pair.n_bytes,
+            top,
+            pair.stable,
+            tokens=tuple(each[a:b]),
+            moments=tuple(moments[a:b]),
+            ids=pair.continuation if per_token else (),
         )
         for pair, total, top, a, b in zip(
             pairs, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True

@@ -1,5 +1,6 @@
 import pytest
 
+from audits.audit import Tools
 from audits.crows_pairs import CrowsPairs
 from audits.errors import AuditError
 from audits.model import Score
@@ -58,3 +59,31 @@ def test_a_sentence_without_tokens_is_no_evidence():
     audit = CrowsPairs()
     frame = audit.run(Mute(), audit.examples([pair(0, "a", "b")]), None, seed=0)
     assert frame["why"].tolist() == ["a sentence has no tokens"]
+
+
+def test_what_exceeds_the_twins_by_hand():
+    # the model prefers both stereotypes; one twin the first, the other none: 1/4 of the pairs
+    rows = [pair(0, "a", "b"), pair(1, "c", "d", "age")]
+    own = {"a": -1, "b": -2, "c": -1, "d": -5}
+    twins = [{"a": -1, "b": -3, "c": -4, "d": -2}, {"a": -3, "b": -1, "c": -4, "d": -2}]
+    references = {
+        f"untrained/{at}": FakeModel(lambda _, text, said=said: said[text])
+        for at, said in enumerate(twins)
+    }
+    audit = CrowsPairs(untrained=2)
+    part = check_audit(
+        audit, FakeModel(lambda _, t: own[t]), rows, Tools(references=references)
+    )
+    found = {m.name.removeprefix("crows_pairs/"): m.value for m in part.measures()[0]}
+    assert found["stereotype"] == 1.0
+    assert found["excess/untrained"] == pytest.approx(1 - 1 / 4)
+    # advantages 1 and 4 against (2 - 2)/2 and -2
+    assert found["difference/above_untrained"] == pytest.approx((1 + 6) / 2)
+
+
+def test_without_twins_the_excess_is_absent_and_not_zero():
+    audit = CrowsPairs(untrained=1, corpus="text")
+    part = check_audit(audit, FakeModel(), [pair(0, "a", "bb"), pair(1, "cc", "d")])
+    names = {m.name for m in part.measures()[0]}
+    assert not any("excess" in name for name in names)
+    assert "excess_untrained_sum" in part.measures()[1]["crows_pairs/excess/untrained"]
