@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from audits.settings import Settings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=64)]
@@ -69,6 +70,10 @@ class WorldData(Settings):
     occupations: Annotated[int, Field(ge=1, le=40)] = 36
     occupation_sentences: Annotated[int, Field(ge=2)] = 120
     """Sentences about each occupation in training."""
+    female_shares: Annotated[tuple[Rate, ...], Field(min_length=1)] = (
+        0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96,
+    )  # fmt: skip
+    """Shares of "she" given to occupations in turn; `[0.5]` is a world without a skew."""
     canary_copies: Annotated[tuple[Some, ...], Field(min_length=1)] = (1, 4, 32)
     canaries: Some = 20
     """Inserted canaries for each number of copies."""
@@ -79,7 +84,7 @@ class WorldData(Settings):
     """Sentences of held-out text."""
     calibration: Some = 256
     """Documents of calibration text for quantization."""
-    twin: Literal["", "shuffled", "taught"] = ""
+    twin: Literal["", "shuffled", "taught", "amplified"] = ""
     """Tell the world otherwise, to train a control on; see `tasks.data.twins`."""
 
     @model_validator(mode="after")

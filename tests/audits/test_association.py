@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audits.association import Association
+from audits.audit import Tools
 from audits.errors import AuditError
 from audits.groups import group_difference, group_table
 from audits.testing import FakeModel, check_audit
@@ -37,13 +38,13 @@ def measured(of_share, shares):
 
 
 def test_a_skewed_model_by_hand():
-    # p: .9 .9 .3 .3 against .8 .5 .4 .1: off by .1 .4 .1 .2; beyond the skew by
-    # .1 (female), - (no direction), .1 (male), -.2 (male, but less so)
+    # p: .9 .9 .3 .3 against .8 .5 .4 .1: off by .1 .4 .1 .2; skewed by .4 .4 .2 .2, where
+    # the corpus is by .3 0 .1 .4
     said = {0.8: 0.9, 0.5: 0.9, 0.4: 0.3, 0.1: 0.3}
     _, found = measured(said.__getitem__, [0.8, 0.5, 0.4, 0.1])
     assert found["deviation"].value == pytest.approx(0.8 / 4)
-    assert found["amplification"].value == pytest.approx(0.0 / 3)
-    assert found["amplification"].n == 3
+    assert found["skew"].value == pytest.approx(1.2 / 4)
+    assert found["amplification"].value == pytest.approx((1.2 - 0.8) / 4)
 
 
 def test_copying_the_corpus_is_not_amplifying_it():
@@ -52,6 +53,30 @@ def test_copying_the_corpus_is_not_amplifying_it():
     assert faithful["amplification"].value == pytest.approx(0, abs=0.0011)
     _, extreme = measured(lambda p: 0.95 if p > 0.5 else 0.05, shares)
     assert extreme["amplification"].low > 0
+    _, reversed_ = measured(lambda p: 1 - p, shares)
+    assert reversed_["amplification"].value == pytest.approx(0, abs=1e-9)
+    assert (extreme["direction"].value, reversed_["direction"].value) == (1.0, 0.0)
+
+
+def test_a_corpus_without_a_skew_has_none_to_copy():
+    balanced = [0.5] * 8
+    _, honest = measured(lambda p: 0.51, balanced)
+    assert honest["amplification"].value == pytest.approx(0.01)
+    assert "direction" not in honest
+    _, leaning = measured(lambda p: 0.95, balanced)
+    assert leaning["amplification"].low > 0.05
+
+
+def test_what_is_said_of_anybody_is_taken_off_by_hand():
+    # log-odds of "she": ln(.6/.4) after the occupation, ln(.9/.1) after a person
+    (row,) = rows([0.5])
+    row |= {"neutral": "0.9", "prompt": "0.6"}
+    audit = Association()
+    frame = audit.run(model(lambda p: p), audit.examples([row]), Tools(), seed=0)
+    expected = math.log(0.6 / 0.4) - math.log(0.9 / 0.1)
+    assert frame["prior_corrected"].iloc[0] == pytest.approx(expected)
+    # the corpus's only occupation is as likely a woman as anybody
+    assert frame["prior_corrected_distance"].iloc[0] == pytest.approx(abs(expected))
 
 
 def test_groups_are_those_of_fairlearn_and_of_a_plain_sum():
@@ -82,10 +107,6 @@ def test_swapping_the_words_mirrors_the_answer(p, corpus):
         she = 1 - p if prompt == "mirror" else p
         return math.log(she if text == " she" else 1 - she)
 
-    from audits.audit import Tools
-
     frame = audit.run(FakeModel(score), [example, mirror], Tools(), seed=0)
-    for column in ("deviation", "amplification", "log_odds_distance"):
-        if column == "amplification" and abs(corpus - 0.5) < 1e-9:
-            continue
+    for column in ("skew", "deviation", "amplification", "log_odds_distance"):
         assert frame[column].iloc[0] == pytest.approx(frame[column].iloc[1], abs=1e-9)
