@@ -88,11 +88,14 @@ class LanguageModel(Protocol):
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt `n` times; text ends before the first stop string.
 
         Temperature 0 is greedy. The k-th sample of a prompt uses random numbers that
         depend on the seed, the prompt and k alone: the same in any two models, and
-        whatever else is asked.
+        whatever else is asked. With `lots`, a name for each prompt takes the prompt's place:
+        prompts of one lot share their randomness, so that what differs between their
+        continuations comes from the prompts.
         """
         ...

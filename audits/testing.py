@@ -57,6 +57,7 @@ class FakeModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Answer every prompt with the given function, `n` times the same."""
         return [[_until(self._answer(prompt), stop)] * n for prompt in prompts]

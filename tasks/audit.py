@@ -44,7 +44,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from audits.audit import Tools
     from registry import parts
     from tasks import dataset
-    from tasks.handed import handed
+    from tasks.handed import handed, said_of
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
@@ -67,7 +67,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         basis=basis(settings, examples),
         conditions=model.conditions
         | selfcheck(model)
-        | {f"no {name}": why for name, why in tools.lacking.items()}
+        | said_of(asked.wanted, tools)
         | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )

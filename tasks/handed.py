@@ -10,6 +10,7 @@ from audits.model import LanguageModel
 from audits.settings import Wanted
 from tasks import dataset
 from tasks.job import Job
+from tasks.scorers import load_scorer
 
 if TYPE_CHECKING:
     from tasks.models.memory import Remembering
@@ -35,7 +36,22 @@ def handed(wanted: Wanted, job: Job, model: "Remembering", tools: Tools) -> Tool
         texts = dataset.texts(job.inputs["dataset"].folder, wanted.unigram)
         counted = _if_possible(lacking, "unigram", lambda: _unigram(model, texts))
         references |= {"unigram": counted} if counted else {}
-    return replace(tools, references=references, lacking=lacking)
+    given = replace(tools, references=references, lacking=lacking)
+    if wanted.corpus:
+        corpus = dataset.texts(job.inputs["dataset"].folder, wanted.corpus)
+        given = replace(given, corpus=tuple(corpus))
+    if asked := wanted.scorer:
+        found = _if_possible(lacking, "scorer", lambda: load_scorer(asked))
+        given = replace(given, scorer=found)
+    return given
+
+
+def said_of(wanted: Wanted, tools: Tools) -> dict[str, str]:
+    """Conditions to record: what scored texts and under which terms, and what is lacking."""
+    said = {f"no {name}": why for name, why in tools.lacking.items()}
+    if wanted.scorer is not None and tools.scorer is not None:
+        said |= {"scorer": wanted.scorer.about, "scorer_digest": tools.scorer.digest}
+    return said
 
 
 def _if_possible(lacking: dict[str, str], name: str, make: Callable[[], Thing]) -> Thing | None:
