@@ -34,7 +34,7 @@ class WorldData(Settings):
     exposure is copies times epochs.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     kind: Literal["world"] = "world"
     seed: Count = 0
