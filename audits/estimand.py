@@ -147,11 +147,29 @@ class Consistency(Settings):
 
 
 class Spread(Settings):
-    """Largest minus smallest mean of `value` between the groups of a column."""
+    """Largest minus smallest mean of `value` between the groups of a column.
+
+    Of a decision (1 where somebody is selected) it is the demographic parity difference.
+    """
 
     kind: Literal["spread"] = "spread"
     value: str
     by: str = "group"
+
+
+class Odds(Settings):
+    """Equalized odds difference of a decision: how unlike groups fare who should fare alike.
+
+    Of those with `truth` 1 and of those with 0, the largest minus smallest rate of `selected`
+    between groups; the larger of both, or their mean (Hardt et al. 2016; fairlearn's
+    `equalized_odds_difference` with `agg`).
+    """
+
+    kind: Literal["odds"] = "odds"
+    selected: str
+    truth: str
+    by: str = "group"
+    over: Literal["worst_case", "mean"] = "worst_case"
 
 
 class Weakest(Settings):
@@ -191,6 +209,7 @@ Estimand = Annotated[
     | Binned
     | Consistency
     | Spread
+    | Odds
     | Weakest,
     Field(discriminator="kind"),
 ]
