@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from audits.association import Association
+from audits.bbq import Bbq
 from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld
 from audits.crows_pairs import CrowsPairs
@@ -17,6 +18,7 @@ from audits.uncertainty import Uncertainty
 
 AnyAudit = Annotated[
     Association
+    | Bbq
     | Calibration
     | CanaryExposure
     | ClosedWorld

@@ -1,11 +1,11 @@
-"""AUROC, risk-coverage, calibration error, spread: alone and paired, by redrawing clusters."""
+"""AUROC, risk-coverage, calibration error, spreads: alone and paired, by redrawing clusters."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from audits import binned, resample, selective
+from audits import binned, resample, selective, spreads
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import (
@@ -15,10 +15,10 @@ from audits.estimand import (
     Consistency,
     Declared,
     Estimate,
+    Odds,
     RiskCoverage,
     Spread,
 )
-from audits.groups import group_difference
 from audits.intervals import Floats, Ints
 from audits.pairing import pairing
 from audits.sample import Selection, nameless, numbers
@@ -39,10 +39,8 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
-    assert isinstance(of, Spread)
-    value, group = _grouped(declared, of, rows)
-    found = resample.by_cluster(resample.spread(value, group), cluster)
-    return [found], len(np.unique(cluster))
+    assert isinstance(of, Spread | Odds)
+    return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
 
 
 def _auroc(
@@ -117,16 +115,31 @@ def _outcomes(declared: Declared, rows: Selection, column: str) -> Floats:
     return found
 
 
-def _grouped(declared: Declared, of: Spread, rows: Selection) -> tuple[Floats, Ints]:
+def _cells(
+    declared: Declared, of: Spread | Odds, rows: Selection, cluster: Ints, clusters: int
+) -> spreads.Cells:
     names, group = np.unique(rows.rows()[of.by].to_numpy(dtype=str), return_inverse=True)
     if len(names) < 2:
         raise MeasureError(f"{declared.name}: one group in {of.by}, a spread needs two")
-    return numbers(declared, rows, of.value), group
+    if isinstance(of, Spread):
+        value = numbers(declared, rows, of.value)[:, None]
+        return spreads.Cells.of(value, np.ones_like(value), group, cluster, clusters=clusters)
+    selected, truth = (_outcomes(declared, rows, c) for c in (of.selected, of.truth))
+    kinds = np.stack([truth, 1 - truth], axis=1)
+    found = spreads.Cells.of(
+        selected[:, None] * kinds, kinds, group, cluster, of.over, clusters=clusters
+    )
+    if (empty := found.den.sum(axis=0) == 0).any():
+        where, kind = (int(at[0]) for at in np.nonzero(empty))
+        raise MeasureError(
+            f"{declared.name}: no record of {of.by} {names[where]} has {of.truth} {1 - kind}"
+        )
+    return found
 
 
 def _in_groups(declared: Declared, rows: Selection) -> Selection:
     """Of a spread, only the rows that are in some group."""
-    if not isinstance(declared.of, Spread):
+    if not isinstance(declared.of, Spread | Odds):
         return rows
     if declared.of.by not in rows.frame:
         raise MeasureError(f"{declared.name}: records have no column {declared.of.by!r}")
@@ -145,9 +158,8 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     statistics, trials = _statistics(declared, rows, cluster, clusters)
     value = float(statistics[0](np.ones((clusters, 1)))[0])
-    if isinstance(of, Spread):
-        value = group_difference(rows.rows(), of.value, of.by)
-        found = resample.spread_interval(*_grouped(declared, of, rows), cluster, level)
+    if isinstance(of, Spread | Odds):
+        found = spreads.interval(_cells(declared, of, rows, cluster, clusters), level)
     else:
         found = _hull(
             declared, statistics, clusters, trials=trials, cells=len(cluster), level=level

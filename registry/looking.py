@@ -261,7 +261,7 @@ def plural(n: int, noun: str) -> str:
 
 
 def _statistic(declared: Declared) -> Mapping[str, object]:
-    return declared.model_dump(exclude={"about"})
+    return declared.model_dump(exclude={"about", "by"})
 
 
 def _machine(conditions: Mapping[str, object]) -> dict[str, object]:

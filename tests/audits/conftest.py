@@ -95,7 +95,33 @@ def answer_rows(count=24):
     ]
 
 
+def bbq_rows(count=24):
+    people = {"Age": ("old", "nonOld"), "Religion": ("Muslim", "Christian")}
+    return [
+        {
+            "example_id": at,
+            "question_index": str(at % 6),
+            "question_polarity": ("neg", "nonneg")[at % 2],
+            "context_condition": ("ambig", "disambig")[at // 2 % 2],
+            "category": category,
+            "answer_info": {
+                f"ans{i}": [tag, tag] for i, tag in enumerate((*people[category], "unknown"))
+            },
+            "additional_metadata": {"stereotyped_groups": [people[category][0]]},
+            "context": f"Two people met {at} times.",
+            "question": "Who was late?",
+            "ans0": "The one",
+            "ans1": "The other",
+            "ans2": "Not known",
+            "label": 2 if at // 2 % 2 == 0 else at % 2,
+        }
+        for category in people
+        for at in range(count)
+    ]
+
+
 ROWS = {
+    "bbq": bbq_rows,
     "halueval_qa": answer_rows,
     "facts": fact_rows,
     "association": association_rows,

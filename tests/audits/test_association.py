@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from audits.association import Association
 from audits.audit import Tools
 from audits.errors import AuditError
-from audits.groups import group_difference, group_table
+from audits.groups import metric_frame
 from audits.testing import FakeModel, check_audit
 
 
@@ -83,12 +83,13 @@ def test_groups_are_those_of_fairlearn_and_of_a_plain_sum():
     shares = [0.9, 0.8, 0.55, 0.5, 0.3, 0.1, 0.2]
     part, found = measured(lambda p: 0.6, shares)
     frame = part.records
-    table = group_table(frame, "deviation")
+    table = metric_frame(part.declared[0], frame).by_group
     for group, mean in frame.groupby("group")["deviation"].mean().items():
-        assert table.loc[group, "mean"] == pytest.approx(mean, abs=1e-12)
+        assert table.loc[group, "value"] == pytest.approx(mean, abs=1e-12)
         assert found[f"deviation/{group}"].value == pytest.approx(mean, abs=1e-12)
     means = frame.groupby("group")["deviation"].mean()
-    assert group_difference(frame, "deviation") == pytest.approx(means.max() - means.min())
+    apart = metric_frame(part.declared[0], frame).difference()["value"]
+    assert apart == pytest.approx(means.max() - means.min())
     assert found["spread/deviation"].value == pytest.approx(means.max() - means.min())
 
 
