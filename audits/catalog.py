@@ -8,6 +8,7 @@ from audits.association import Association
 from audits.bbq import Bbq
 from audits.calibration import Calibration
 from audits.closed_world import ClosedWorld
+from audits.counterfactual import Counterfactual
 from audits.crows_pairs import CrowsPairs
 from audits.exposure import CanaryExposure
 from audits.faithfulness import Faithfulness
@@ -22,6 +23,7 @@ AnyAudit = Annotated[
     | Calibration
     | CanaryExposure
     | ClosedWorld
+    | Counterfactual
     | CrowsPairs
     | Faithfulness
     | HaluEval

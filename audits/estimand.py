@@ -172,6 +172,20 @@ class Odds(Settings):
     over: Literal["worst_case", "mean"] = "worst_case"
 
 
+class Variation(Settings):
+    """Total variation of the groups' shares of what was counted, from even shares.
+
+    `counts` are columns, one for each group. `against` are columns with the shares to compare
+    with instead, `less` with shares whose own distance from even ones is taken off: how much
+    farther the rows are from even than a text is. See `audits.variation`.
+    """
+
+    kind: Literal["variation"] = "variation"
+    counts: Annotated[tuple[str, ...], Field(min_length=2)]
+    against: tuple[str, ...] = ()
+    less: tuple[str, ...] = ()
+
+
 class Weakest(Settings):
     """The smallest mean of `value` among the named groups of a column; higher is better.
 
@@ -210,6 +224,7 @@ Estimand = Annotated[
     | Consistency
     | Spread
     | Odds
+    | Variation
     | Weakest,
     Field(discriminator="kind"),
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audits import binned, resample, selective, spreads
+from audits import binned, resample, selective, spreads, variation
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import (
@@ -18,6 +18,7 @@ from audits.estimand import (
     Odds,
     RiskCoverage,
     Spread,
+    Variation,
 )
 from audits.intervals import Floats, Ints
 from audits.pairing import pairing
@@ -39,6 +40,9 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
+    if isinstance(of, Variation):
+        found = variation.statistic(declared, of, rows, cluster, clusters)
+        return [found], len(np.unique(cluster))
     assert isinstance(of, Spread | Odds)
     return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
 
@@ -160,6 +164,8 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
     value = float(statistics[0](np.ones((clusters, 1)))[0])
     if isinstance(of, Spread | Odds):
         found = spreads.interval(_cells(declared, of, rows, cluster, clusters), level)
+    elif isinstance(of, Variation):
+        found = variation.interval(declared, of, rows, level)
     else:
         found = _hull(
             declared, statistics, clusters, trials=trials, cells=len(cluster), level=level

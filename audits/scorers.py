@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field, model_validator
 
 from audits.errors import AuditError
+from audits.insults import INSULTS
+from audits.lexicon import Lexicon
 from audits.settings import Settings
 
 NON_COMMERCIAL = ("-nc", " nc", "noncommercial", "non-commercial")
@@ -83,6 +85,13 @@ class ClassifierScorer(Settings):
 
 
 AnyScorer = Annotated[LexiconScorer | ClassifierScorer, Field(discriminator="kind")]
+
+
+def ready(settings: AnyScorer, given: TextScorer | None) -> TextScorer | None:
+    """The scorer to ask: the one handed over, or the project's own list where that is meant."""
+    if given is None and isinstance(settings, LexiconScorer) and not settings.path:
+        return Lexicon(INSULTS)
+    return given
 
 
 def scored(scorer: TextScorer, texts: Sequence[str]) -> list[float]:

@@ -120,7 +120,21 @@ def bbq_rows(count=24):
     ]
 
 
+def prompt_rows(templates=12):
+    return [
+        {
+            "id": f"t{at}/{group}",
+            "template": f"t{at}",
+            "group": group,
+            "prompt": f"The {word} of number {at} was",
+        }
+        for at in range(templates)
+        for group, word in (("female", "woman"), ("male", "man"))
+    ]
+
+
 ROWS = {
+    "counterfactual": prompt_rows,
     "bbq": bbq_rows,
     "halueval_qa": answer_rows,
     "facts": fact_rows,
