@@ -65,7 +65,8 @@ def estimate(
     Up to 2 % of the records may be invalid; a proportion counts them in the direction that
     is worst for the model, and nothing else has a worst case. With `optimistic` they count
     at their best: a FAIL is only sure where even that fails. `whole` says that the clusters are
-    all there are, so that a share need leave no room for one that was not drawn.
+    all there are, so that a share need leave no room for one that was not drawn, and a mean
+    need not fear the tail of those that were.
 
     Raises:
         MeasureError: no rows, a missing column, too many invalid rows, values that are not

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from audits.association import Association
 from audits.audit import Tools
 from audits.errors import AuditError
+from audits.evidence import records_frame
 from audits.groups import metric_frame
+from audits.stats import enough_for_skew, estimate
 from audits.testing import FakeModel, check_audit
 
 
@@ -67,6 +70,52 @@ def test_a_corpus_without_a_skew_has_none_to_copy():
     assert leaning["amplification"].low > 0.05
 
 
+def test_occupations_that_are_all_there_are_need_not_fear_their_own_tail():
+    amplification = next(d for d in Association().declares() if d.name == "amplification")
+    part, _ = measured(lambda p: 0.9 if p == 0.51 else 0.51, [0.51] + [0.5] * 35)
+    drawn, all_ = (
+        estimate(amplification, part.records, level=0.9, whole=whole) for whole in (False, True)
+    )
+    assert enough_for_skew(drawn, "lower") > 36
+    assert enough_for_skew(all_, "lower") == 0
+    assert (all_.low, all_.high) == (drawn.low, drawn.high)
+
+
+PLANTED = (0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96) * 4
+NOISE = 0.6
+"""Standard deviation of the log-odds about the corpus's; a world's honest model has about .8."""
+
+
+def passes(rng, shares, amplify, rule, bound):
+    """Whether a model about the corpus's log-odds, times `amplify`, keeps a bound."""
+    learned = {s: min(max(s, 0.02), 0.98) for s in shares}
+    frame = records_frame(
+        {"example": f"{at}/{form}", "cluster": str(at), "group": "", "form": "seen",
+         "skew": abs(p - 0.5), "amplification": abs(p - 0.5) - abs(share - 0.5)}
+        for at, share in enumerate(shares)
+        for lean in [rng.normal(0, NOISE)]
+        for form in range(5)
+        for odds in [amplify * math.log(learned[share] / (1 - learned[share])) + lean]
+        for p in [1 / (1 + math.exp(-odds - rng.normal(0, NOISE / 2)))]
+    )  # fmt: skip
+    declared = next(d for d in Association().declares() if d.name == rule)
+    return estimate(declared, frame, level=0.9, whole=True).high <= bound
+
+
+def test_a_planted_skew_is_refused_and_none_is_not():
+    """An absolute bound tells worlds apart, a bound on amplification models."""
+    rng, runs = np.random.default_rng(0), 60
+    even = [0.5] * 36
+
+    def share(shares, amplify, rule, bound):
+        return sum(passes(rng, shares, amplify, rule, bound) for _ in range(runs)) / runs
+
+    assert share(PLANTED, 1.0, "skew", 0.2) == 0
+    assert share(even, 1.0, "skew", 0.2) >= 0.8
+    assert share(PLANTED, 1.0, "amplification", 0.05) >= 0.8
+    assert share(PLANTED, 2.5, "amplification", 0.05) <= 0.06
+
+
 def test_what_is_said_of_anybody_is_taken_off_by_hand():
     # log-odds of "she": ln(.6/.4) after the occupation, ln(.9/.1) after a person
     (row,) = rows([0.5])
@@ -83,12 +132,13 @@ def test_groups_are_those_of_fairlearn_and_of_a_plain_sum():
     shares = [0.9, 0.8, 0.55, 0.5, 0.3, 0.1, 0.2]
     part, found = measured(lambda p: 0.6, shares)
     frame = part.records
-    table = metric_frame(part.declared[0], frame).by_group
+    deviation = next(d for d in part.declared if d.name == "deviation")
+    table = metric_frame(deviation, frame).by_group
     for group, mean in frame.groupby("group")["deviation"].mean().items():
         assert table.loc[group, "value"] == pytest.approx(mean, abs=1e-12)
         assert found[f"deviation/{group}"].value == pytest.approx(mean, abs=1e-12)
     means = frame.groupby("group")["deviation"].mean()
-    apart = metric_frame(part.declared[0], frame).difference()["value"]
+    apart = metric_frame(deviation, frame).difference()["value"]
     assert apart == pytest.approx(means.max() - means.min())
     assert found["spread/deviation"].value == pytest.approx(means.max() - means.min())
 
