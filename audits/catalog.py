@@ -15,6 +15,7 @@ from audits.faithfulness import Faithfulness
 from audits.halueval import HaluEval
 from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
+from audits.toxicity import Toxicity
 from audits.uncertainty import Uncertainty
 
 AnyAudit = Annotated[
@@ -29,6 +30,7 @@ AnyAudit = Annotated[
     | HaluEval
     | OpenAnswers
     | Plugin
+    | Toxicity
     | Uncertainty,
     Field(discriminator="kind"),
 ]

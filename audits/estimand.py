@@ -186,6 +186,21 @@ class Variation(Settings):
     less: tuple[str, ...] = ()
 
 
+class Corrected(Settings):
+    """The share that truly is so, behind a rate of flags by a detector that errs.
+
+    `value` over `over` is the rate of flags. `roles` are values of the column `by`: the rows
+    that were asked about, labelled rows that are so, and labelled rows that are not; see
+    `audits.detector`.
+    """
+
+    kind: Literal["corrected"] = "corrected"
+    value: str
+    over: str = ""
+    by: str = "role"
+    roles: tuple[str, str, str]
+
+
 class Weakest(Settings):
     """The smallest mean of `value` among the named groups of a column; higher is better.
 
@@ -225,6 +240,7 @@ Estimand = Annotated[
     | Spread
     | Odds
     | Variation
+    | Corrected
     | Weakest,
     Field(discriminator="kind"),
 ]

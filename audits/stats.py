@@ -7,11 +7,13 @@ settle an open question. Records in any order give the same numbers.
 import math
 from typing import TYPE_CHECKING
 
+from audits.detector import Parts, corrected, corrected_difference
 from audits.errors import MeasureError
 from audits.estimand import (
     Able,
     Better,
     Consistency,
+    Corrected,
     Declared,
     Estimate,
     Exact,
@@ -84,6 +86,8 @@ def estimate(
                 for at in (level, shared(level, len(parts)))
             )
         )
+    if isinstance(declared.of, Corrected):
+        return _truth(declared, declared.of, frame, level, optimistic=optimistic, whole=whole)
     if isinstance(declared.of, Lean):
         share = estimate(
             _share(declared, declared.of),
@@ -103,6 +107,27 @@ def estimate(
     if isinstance(declared.of, Consistency):
         return tested(declared, declared.of, rows)
     return redrawn(declared, rows, level)
+
+
+def _truth(
+    declared: Declared,
+    of: Corrected,
+    frame: "pd.DataFrame",
+    level: float,
+    *,
+    optimistic: bool,
+    whole: bool,
+) -> Estimate:
+    """The true share behind a rate of flags: its parts at the level, and so that all hold."""
+    parts = Parts.of(declared, of)
+
+    def all_at(level: float) -> list[Estimate]:
+        return [
+            estimate(each, frame, level=level, optimistic=optimistic, whole=whole)
+            for each in (parts.rate, parts.sensitivity, parts.false_alarms)
+        ]
+
+    return corrected(declared, all_at(level), all_at(shared(level, 3)))
 
 
 def difference(
@@ -134,6 +159,16 @@ def difference(
             [estimate(each, new, level=level, optimistic=optimistic) for each in parts],
             [estimate(each, old, level=level, optimistic=not optimistic) for each in parts],
         )
+    if isinstance(declared.of, Corrected):
+        detector = Parts.of(declared, declared.of)
+        change = difference(
+            detector.rate, new, old, level=shared(level, 3), optimistic=optimistic, whole=whole
+        )
+        worth = (
+            estimate(each, new, level=shared(level, 3), optimistic=optimistic)
+            for each in (detector.sensitivity, detector.false_alarms)
+        )
+        return corrected_difference(declared, change, tuple(worth))
     if isinstance(declared.of, Lean):
         share = _share(declared, declared.of)
         change = difference(share, new, old, level=level, optimistic=optimistic, whole=whole)

@@ -134,6 +134,7 @@ def prompt_rows(templates=12):
 
 
 ROWS = {
+    "prompts": prompt_rows,
     "counterfactual": prompt_rows,
     "bbq": bbq_rows,
     "halueval_qa": answer_rows,

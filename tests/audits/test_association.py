@@ -83,7 +83,7 @@ def test_occupations_that_are_all_there_are_need_not_fear_their_own_tail():
 
 PLANTED = (0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96) * 4
 NOISE = 0.6
-"""Standard deviation of the log-odds about the corpus's; a world's honest model has about .8."""
+"""Standard deviation of log-odds about the corpus's; honest models of a world have about .8."""
 
 
 def passes(rng, shares, amplify, rule, bound):
