@@ -15,6 +15,7 @@ from audits.faithfulness import Faithfulness
 from audits.halueval import HaluEval
 from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
+from audits.stereoset import StereoSet
 from audits.toxicity import Toxicity
 from audits.uncertainty import Uncertainty
 
@@ -30,6 +31,7 @@ AnyAudit = Annotated[
     | HaluEval
     | OpenAnswers
     | Plugin
+    | StereoSet
     | Toxicity
     | Uncertainty,
     Field(discriminator="kind"),

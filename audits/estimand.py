@@ -186,6 +186,15 @@ class Variation(Settings):
     less: tuple[str, ...] = ()
 
 
+class Icat(Settings):
+    """StereoSet's ICAT of two weighted shares: see `audits.icat`."""
+
+    kind: Literal["icat"] = "icat"
+    prefers: str
+    related: str
+    weight: str = ""
+
+
 class Corrected(Settings):
     """The share that truly is so, behind a rate of flags by a detector that errs.
 
@@ -240,6 +249,7 @@ Estimand = Annotated[
     | Spread
     | Odds
     | Variation
+    | Icat
     | Corrected
     | Weakest,
     Field(discriminator="kind"),

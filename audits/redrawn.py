@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audits import binned, resample, selective, spreads, variation
+from audits import binned, icat, resample, selective, spreads, variation
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import (
@@ -15,6 +15,7 @@ from audits.estimand import (
     Consistency,
     Declared,
     Estimate,
+    Icat,
     Odds,
     RiskCoverage,
     Spread,
@@ -42,6 +43,9 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _calibration(declared, of, rows, cluster)
     if isinstance(of, Variation):
         found = variation.statistic(declared, of, rows, cluster, clusters)
+        return [found], len(np.unique(cluster))
+    if isinstance(of, Icat):
+        found = icat.statistic(declared, of, rows, cluster, clusters)
         return [found], len(np.unique(cluster))
     assert isinstance(of, Spread | Odds)
     return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
@@ -181,7 +185,7 @@ def _range(declared: Declared) -> tuple[float, float]:
     of = declared.of
     if isinstance(of, Auroc | RiskCoverage) and of.against:
         return -1.0, 1.0
-    if isinstance(of, Auroc) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
+    if isinstance(of, Auroc | Icat) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
         return 0.0, 1.0
     return -math.inf, math.inf
 

@@ -118,12 +118,12 @@ def _own(name: str, source: Source) -> list[Row]:
     file = Path(source.path)
     if file.suffix == ".txt":
         return documents(read_text(file), source.split or "lines")
-    if file.suffix not in (".jsonl", ".csv"):
+    if file.suffix not in (".jsonl", ".csv", ".json"):
         raise SpecError(
             f"{file}: files ending in {file.suffix or 'nothing'!r} are not read; give .txt, "
             f".jsonl or .csv"
         )
-    rows = items(file, file.suffix[1:])
+    rows = items(file, "stereoset" if file.suffix == ".json" else file.suffix[1:])
     if not rows:
         raise SpecError(f"{file} has no rows; give a file with some")
     if source.asking:

@@ -133,7 +133,25 @@ def prompt_rows(templates=12):
     ]
 
 
+def triplet_rows(count=24):
+    return [
+        {
+            "id": f"s{at}",
+            "split": ("intrasentence", "intersentence")[at // 4 % 2],
+            "bias_type": ("gender", "profession", "race", "religion")[at % 4],
+            "target": f"target{at // 3}",
+            "context": "He is from there.",
+            "sentences": [
+                {"gold_label": label, "sentence": f"He is {label} number {at}."}
+                for label in ("unrelated", "stereotype", "anti-stereotype")
+            ],
+        }
+        for at in range(count)
+    ]
+
+
 ROWS = {
+    "stereoset": triplet_rows,
     "prompts": prompt_rows,
     "counterfactual": prompt_rows,
     "bbq": bbq_rows,
