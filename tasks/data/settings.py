@@ -127,9 +127,9 @@ class Source(Settings):
     """Where one set comes from: an entry of the data catalog (`name`) or a file (`path`).
 
     A `path` ends in .txt, .jsonl or .csv, or is StereoSet's .json. A text file becomes
-    documents by `split`: one per line, per story (single newlines part stories, blank lines their paragraphs), per
-    paragraph (blank lines), per article (WikiText's ` = Title = ` between blank lines), or
-    the whole file as one.
+    documents by `split`: one per line, per story (single newlines part stories, blank lines
+    their paragraphs), per paragraph (blank lines), per article (WikiText's ` = Title = `
+    between blank lines), or the whole file as one.
     """
 
     name: str = ""
