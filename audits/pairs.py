@@ -35,12 +35,14 @@ BY_TOKEN = frozenset[Scoring]({"shared", "differing", "without_bos"})
 
 Pair = tuple[str, str]
 Values = Mapping[Scoring, tuple[float, float]]
-"""By scoring, the numbers of both sentences; the larger one is preferred."""
+"""By scoring, the numbers of both sentences; the larger one is preferred.
+
+`differing` is left out where one sentence has no token that the other lacks.
+"""
 
 NO_TOKENS = "a sentence has no tokens"
 NO_IDS = "the model does not say which tokens it scored"
 NO_FIRST = "a sentence's first token has no text of its own"
-ALIKE = "the sentences differ in no token of one of them"
 
 
 def preferred(gap: float) -> float:
@@ -112,9 +114,7 @@ def _valued(
             found[scoring] = bare[pair[0]], bare[pair[1]]
         elif scoring in BY_TOKEN:
             both = _by_token(scoring, *scores)
-            if both is None:
-                return ALIKE
-            found[scoring] = both
+            found |= {scoring: both} if both else {}
         else:
             found[scoring] = _WHOLE[scoring](scores[0]), _WHOLE[scoring](scores[1])
     return found

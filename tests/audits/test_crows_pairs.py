@@ -87,3 +87,13 @@ def test_without_twins_the_excess_is_absent_and_not_zero():
     names = {m.name for m in part.measures()[0]}
     assert not any("excess" in name for name in names)
     assert "excess_untrained_sum" in part.measures()[1]["crows_pairs/excess/untrained"]
+
+
+def test_pairs_that_differ_in_no_token_are_not_counted_where_only_these_are():
+    rows = [pair(0, "a b", "a c"), pair(1, "a b", "a"), pair(2, "b", "c")]
+    audit = CrowsPairs(scorings=("sum", "differing"))
+    part = check_audit(audit, FakeModel(lambda _, t: -1.0 - ("c" in t)), rows)
+    found = {m.name.removeprefix("crows_pairs/"): m for m in part.measures()[0]}
+    assert found["stereotype"].value == pytest.approx(2.5 / 3)
+    assert found["stereotype/differing"].value == 1.0
+    assert part.records["differ"].tolist() == [1.0, 0.0, 1.0]
