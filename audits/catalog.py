@@ -16,6 +16,7 @@ from audits.halueval import HaluEval
 from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
 from audits.stereoset import StereoSet
+from audits.swaps import Swaps
 from audits.toxicity import Toxicity
 from audits.uncertainty import Uncertainty
 
@@ -32,6 +33,7 @@ AnyAudit = Annotated[
     | OpenAnswers
     | Plugin
     | StereoSet
+    | Swaps
     | Toxicity
     | Uncertainty,
     Field(discriminator="kind"),
