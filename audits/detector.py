@@ -1,11 +1,12 @@
 """What does a rate of flags say of the truth, once the detector's own errors are known?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from audits.errors import MeasureError
 from audits.estimand import Corrected, Declared, Estimate, Ratio
+from audits.weakest import shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,11 @@ class Parts:
     rate: Declared
     sensitivity: Declared
     false_alarms: Declared
+
+    @property
+    def worth(self) -> tuple[Declared, Declared]:
+        """What the detector is worth."""
+        return self.sensitivity, self.false_alarms
 
     @classmethod
     def of(cls, declared: Declared, of: Corrected) -> "Parts":
@@ -32,6 +38,19 @@ class Parts:
             declared.model_copy(update=plain | {"where": where[positive], "better": "higher"}),
             declared.model_copy(update=plain | {"where": where[negative], "better": "higher"}),
         )
+
+
+def truth(
+    declared: Declared,
+    of: Corrected,
+    estimated: Callable[[Declared, float], Estimate],
+    level: float,
+) -> Estimate:
+    """The true share, from how its parts are estimated at a level; see `corrected`."""
+    parts = Parts.of(declared, of)
+    asked = (parts.rate, *parts.worth)
+    plain, surer = ([estimated(each, at) for each in asked] for at in (level, shared(level, 3)))
+    return corrected(declared, plain, surer)
 
 
 def corrected(

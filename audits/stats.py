@@ -7,7 +7,7 @@ settle an open question. Records in any order give the same numbers.
 import math
 from typing import TYPE_CHECKING
 
-from audits.detector import Parts, corrected, corrected_difference
+from audits.detector import Parts, corrected_difference, truth
 from audits.errors import MeasureError
 from audits.estimand import (
     Able,
@@ -87,7 +87,11 @@ def estimate(
             )
         )
     if isinstance(declared.of, Corrected):
-        return _truth(declared, declared.of, frame, level, optimistic=optimistic, whole=whole)
+
+        def at(each: Declared, level: float) -> Estimate:
+            return estimate(each, frame, level=level, optimistic=optimistic, whole=whole)
+
+        return truth(declared, declared.of, at, level)
     if isinstance(declared.of, Lean):
         share = estimate(
             _share(declared, declared.of),
@@ -107,27 +111,6 @@ def estimate(
     if isinstance(declared.of, Consistency):
         return tested(declared, declared.of, rows)
     return redrawn(declared, rows, level)
-
-
-def _truth(
-    declared: Declared,
-    of: Corrected,
-    frame: "pd.DataFrame",
-    level: float,
-    *,
-    optimistic: bool,
-    whole: bool,
-) -> Estimate:
-    """The true share behind a rate of flags: its parts at the level, and so that all hold."""
-    parts = Parts.of(declared, of)
-
-    def all_at(level: float) -> list[Estimate]:
-        return [
-            estimate(each, frame, level=level, optimistic=optimistic, whole=whole)
-            for each in (parts.rate, parts.sensitivity, parts.false_alarms)
-        ]
-
-    return corrected(declared, all_at(level), all_at(shared(level, 3)))
 
 
 def difference(
@@ -160,15 +143,12 @@ def difference(
             [estimate(each, old, level=level, optimistic=not optimistic) for each in parts],
         )
     if isinstance(declared.of, Corrected):
-        detector = Parts.of(declared, declared.of)
+        told, surer = Parts.of(declared, declared.of), shared(level, 3)
         change = difference(
-            detector.rate, new, old, level=shared(level, 3), optimistic=optimistic, whole=whole
+            told.rate, new, old, level=surer, optimistic=optimistic, whole=whole
         )
-        worth = (
-            estimate(each, new, level=shared(level, 3), optimistic=optimistic)
-            for each in (detector.sensitivity, detector.false_alarms)
-        )
-        return corrected_difference(declared, change, tuple(worth))
+        worth = [estimate(each, new, level=surer, optimistic=optimistic) for each in told.worth]
+        return corrected_difference(declared, change, worth)
     if isinstance(declared.of, Lean):
         share = _share(declared, declared.of)
         change = difference(share, new, old, level=level, optimistic=optimistic, whole=whole)
