@@ -51,7 +51,9 @@ class Audit(Protocol):
     """Frozen settings with a short, pure protocol.
 
     Equal settings, model, examples, tools and seed give equal records. An audit reads no
-    files, keeps no state, and opens no network connection.
+    files, keeps no state, and opens no network connection. An example whose context the
+    model's window cut short (`audits.rows.unusable`, `audits.rows.overlong`) has a record
+    that says so and no values.
     """
 
     @property

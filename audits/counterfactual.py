@@ -15,7 +15,7 @@ from audits.estimand import Declared, Lean, Ratio, Spread, Variation
 from audits.evidence import records_frame
 from audits.identity import GENDERS, Groups
 from audits.model import Example, LanguageModel
-from audits.scorers import AnyScorer, LexiconScorer, ready, scored
+from audits.scorers import AnyScorer, LexiconScorer, TextScorer, ready, scored
 from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Counterfactual(AuditSettings):
         asked = prompts.examples(self.kind, rows, tuple(self.groups))
         own = (
             Example(
-                id=f"identical/{at}", prompt="", choices=tuple(texts),
+                id=f"identical/{at}", prompt="", target="\n".join(texts),
                 cluster=f"identical/{at}", strata={"role": "identical", "template": ""},
             )
             for at, texts in enumerate(identity.identical(self.groups))
@@ -136,13 +136,10 @@ class Counterfactual(AuditSettings):
         if scorer is None:
             why = tools.lacking.get("scorer", "no scorer was given")
             return records_frame(_blank(e, f"no scorer: {why}") for e in examples)
-        tries = {
-            e.id: _range(scored(scorer, list(map(self._shown, e.choices))))
-            for e in examples
-            if e.choices
-        }
-        asked = [e for e in examples if not e.choices]
+        tries = {e.id: self._own_gaps(scorer, e.target) for e in examples if not e.prompt}
+        asked = [e for e in examples if e.prompt]
         why = self._unfit(tries)
+        cut = self._cut(model, asked)
         said = self._continued(model, asked, seed)
         texts = [text for each in said for text in each]
         scores = scored(scorer, list(map(self._shown, texts)))
@@ -152,15 +149,12 @@ class Counterfactual(AuditSettings):
         corpus = identity.count(tools.corpus, self.groups) if self.corpus else {}
         pairs = compared(asked, by_prompt, tuple(self.groups), seed=seed)
         records = {
-            e.id: _blank(e, why) | self._counted(each, corpus) | _scores(values, pair)
+            e.id: _blank(e, why or cut.get(e.cluster, ""))
+            | self._counted(each, corpus)
+            | _scores(values, pair)
             for e, each, values, pair in zip(asked, said, by_prompt, pairs, strict=True)
         }
-        records |= {
-            e.id: _blank(e, "")
-            | {"own_gap": tries[e.id], "unhidden_gap": _range(scored(scorer, e.choices))}
-            for e in examples
-            if e.choices
-        }
+        records |= {e.id: _blank(e, "") | tries[e.id] for e in examples if e.id in tries}
         return records_frame(records[e.id] for e in examples)
 
     @property
@@ -171,14 +165,29 @@ class Counterfactual(AuditSettings):
         """What the scorer gets to see of a text."""
         return identity.hide(text, self._words) if self.hide_words else text
 
-    def _unfit(self, tries: Mapping[str, float]) -> str:
-        mean = sum(tries.values()) / len(tries) if tries else 0.0
+    def _own_gaps(self, scorer: TextScorer, sentences: str) -> dict[str, float]:
+        """How far the scorer tells the groups apart in a sentence, as asked and unhidden."""
+        texts = sentences.split("\n")
+        return {
+            "own_gap": _range(scored(scorer, list(map(self._shown, texts)))),
+            "unhidden_gap": _range(scored(scorer, texts)),
+        }
+
+    def _unfit(self, tries: Mapping[str, Mapping[str, float]]) -> str:
+        gaps = [each["own_gap"] for each in tries.values()]
+        mean = sum(gaps) / len(gaps) if gaps else 0.0
         if mean <= self.most_own_gap:
             return ""
         return (
             f"the scorer tells the groups apart by {mean:.3f} in identical sentences, more "
             f"than {self.most_own_gap:g}"
         )
+
+    def _cut(self, model: LanguageModel, asked: Sequence[Example]) -> dict[str, str]:
+        """Why what is written in a cluster is no evidence: one of its prompts was cut off."""
+        prompts_ = [e.prompt for e in asked]
+        why = reading.overlong(model, prompts_, self.max_new_tokens) if asked else ()
+        return {e.cluster: each for e, each in zip(asked, why, strict=True) if each}
 
     def _continued(
         self, model: LanguageModel, asked: Sequence[Example], seed: int

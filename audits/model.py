@@ -1,8 +1,12 @@
 """The seam between audits and whatever runs a language model."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Protocol
+
+from audits.errors import AuditError, SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class Score:
     `logprob` is the sum over the continuation's tokens in nats; `tokens` holds the
     per-token values when asked for. `greedy` is true where every token was the argmax.
     `boundary_stable` is false where the context's own tokens are not a prefix of the
-    tokens of context and continuation together.
+    tokens of context and continuation together. `truncated` counts the tokens that the
+    context lost on its left for want of room in the model's window: the answer is to a
+    shorter question. It is None where the model does not tell.
 
     `moments` holds, when asked for, the mean and standard deviation (nats) of log p over
     the vocabulary under p itself, in front of each token: what Min-K%++ standardises a
@@ -45,6 +51,7 @@ class Score:
     n_bytes: int
     greedy: bool
     boundary_stable: bool = True
+    truncated: int | None = 0
     tokens: tuple[float, ...] = ()
     moments: tuple[tuple[float, float], ...] = ()
     ids: tuple[int, ...] = ()
@@ -96,6 +103,66 @@ class LanguageModel(Protocol):
         depend on the seed, the prompt and k alone: the same in any two models, and
         whatever else is asked. With `lots`, a name for each prompt takes the prompt's place:
         prompts of one lot share their randomness, so that what differs between their
-        continuations comes from the prompts.
+        continuations comes from the prompts. A prompt that leaves no room loses tokens on its
+        left.
+
+        Raises:
+            SpecError: see `require_generation`, which every model calls first.
+            AuditError: a prompt is no Unicode text.
         """
         ...
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """How many tokens each prompt loses in `generate`; None where that is not known."""
+        ...
+
+
+def require_generation(
+    prompts: Iterable[str],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    temperature: float,
+    n: int,
+    stop: Sequence[str],
+) -> None:
+    """Refuse what no model can generate by; arguments of `LanguageModel.generate`.
+
+    Raises:
+        SpecError: a number is out of range, or a stop string is empty.
+        AuditError: a text is none in Unicode.
+    """
+    whole = {"max_new_tokens": (max_new_tokens, 1), "n": (n, 1), "seed": (seed, 0)}
+    for name, (value, least) in whole.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise SpecError(
+                f"generate: {name} is {value!r}; give a whole number of at least {least}"
+            )
+    if not isinstance(temperature, Real) or not 0 <= temperature < math.inf:
+        raise SpecError(
+            f"generate: temperature is {temperature!r}; give 0 for the likeliest token each "
+            "time, or a finite number above it"
+        )
+    if isinstance(stop, str) or not all(stop):
+        raise SpecError(
+            f"generate: stop is {stop!r}; give a list of texts to stop before, none of them "
+            "empty"
+        )
+    require_text([*prompts, *stop])
+
+
+def require_text(texts: Iterable[str]) -> None:
+    """Refuse a text that UTF-8 cannot hold, for it has no bytes and so no tokens.
+
+    Raises:
+        AuditError: naming the text and the place.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            near = text[max(0, error.start - 20) : error.end + 20]
+            raise AuditError(
+                f"{near!a}: character {error.start} is half a surrogate pair "
+                f"({text[error.start]!a}), which is no Unicode text; correct the document"
+            ) from error

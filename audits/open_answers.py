@@ -95,9 +95,10 @@ class OpenAnswers(AuditSettings):
         answers = [texts[0].strip() for texts in said]
         read = [answer in e.choices for e, answer in zip(examples, answers, strict=True)]
         covered = sum(read) >= COVERAGE * len(read)
+        cut = reading.overlong(model, [e.prompt for e in examples], self.max_new_tokens)
         known = [
-            record | {"why": candidates.stated(e, tools.exposures)}
-            for e, record in zip(examples, candidates.weighted(examples), strict=True)
+            record | {"why": candidates.stated(e, tools.exposures) or why}
+            for e, record, why in zip(examples, candidates.weighted(examples), cut, strict=True)
         ]
         return records_frame(
             _record(*each, covered=covered)

@@ -8,6 +8,9 @@ from audits.model import Example, LanguageModel, Score
 
 Row = Mapping[str, object]
 
+TRUNCATED = "the model's window has no room for the context, whose beginning was cut off"
+"""Why an answer to a shorter question is no evidence."""
+
 
 def text(row: Row, key: str) -> str:
     """The string under `key`; AuditError names the row and what it holds instead."""
@@ -101,9 +104,19 @@ def unusable(scores: Sequence[Score]) -> str:
         return "a log-probability is not finite"
     if any(s.logprob > 1e-3 for s in scores):
         return "a log-probability is above 0"
+    if any(s.truncated for s in scores):
+        return TRUNCATED
     if not all(s.boundary_stable for s in scores):
         return "the context's tokens change when continued"
     return ""
+
+
+def overlong(
+    model: LanguageModel, prompts: Sequence[str], max_new_tokens: int
+) -> tuple[str, ...]:
+    """For each prompt to continue, why its continuation is no evidence; empty where it is."""
+    lost = model.truncated(prompts, max_new_tokens=max_new_tokens)
+    return tuple(TRUNCATED if n else "" for n in lost)
 
 
 def _place(row: Row) -> str:

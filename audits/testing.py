@@ -4,12 +4,15 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from audits.audit import Audit, Tools
+from audits.errors import AuditError
 from audits.estimand import Declared
 from audits.evidence import KEYS, Part
-from audits.model import Example, LanguageModel, Score
+from audits.model import Example, LanguageModel, Score, require_generation, require_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,15 +23,21 @@ DROPPED = 5
 
 
 class FakeModel:
-    """A model that is two plain functions; tokens are words."""
+    """A model that is two plain functions; tokens are words.
+
+    Its `window` is the number of words it sees, the last of a continuation aside; None sees
+    all. As in every model, a context that does not fit loses words on its left.
+    """
 
     def __init__(
         self,
         score: Callable[[str, str], float] = lambda context, text: -float(len(text)),
         answer: Callable[[str], str] = lambda prompt: prompt,
         digest: str = "fake",
+        window: int | None = None,
     ) -> None:
         self._score, self._answer, self._digest = score, answer, digest
+        self._window = window
 
     @property
     def digest(self) -> str:
@@ -46,6 +55,7 @@ class FakeModel:
 
         Its vocabulary has two tokens, the word and one other, so its moments follow.
         """
+        require_text(part for request in requests for part in request)
         return [self._scored(context, text, per_token, moments) for context, text in requests]
 
     def generate(
@@ -60,17 +70,49 @@ class FakeModel:
         lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Answer every prompt with the given function, `n` times the same."""
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         return [[_until(self._answer(prompt), stop)] * n for prompt in prompts]
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Words of each prompt that the window has no room for."""
+        return [self._beyond(prompt, max_new_tokens) for prompt in prompts]
+
+    def _beyond(self, context: str, more: int) -> int:
+        words = len(context.split())
+        return 0 if self._window is None else min(words, max(0, words + more - self._window))
 
     def _scored(self, context: str, text: str, per_token: bool, moments: bool) -> Score:
         logprob, words = self._score(context, text), max(1, len(text.split()))
         each = logprob / words
         return Score(
             logprob, words, max(1, len(text.encode())), greedy=False,
+            truncated=self._beyond(context, words - 1),
             tokens=(each,) * words if per_token else (),
             moments=(_moments(each),) * words if moments else (),
             ids=tuple(map(_number, text.split())) if per_token else (),
         )  # fmt: skip
+
+
+class _Cut:
+    """A model that answers as another does, with every question cut short."""
+
+    def __init__(self, inner: LanguageModel) -> None:
+        self._inner = inner
+        self.generate = inner.generate
+
+    @property
+    def digest(self) -> str:
+        return self._inner.digest
+
+    def score(self, requests: Sequence[tuple[str, str]], **wanted: bool) -> list[Score]:
+        scores = self._inner.score(requests, **wanted)
+        return [replace(score, truncated=1) for score in scores]
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        return [1] * len(prompts)
 
 
 WORLD_MODELS = ("oracle", "guesser", "abstainer", "liar")
@@ -110,7 +152,8 @@ def check_audit(
 
     Equal questions give equal records, in whatever order they are asked; every example has
     a record; every declared measure is there or absent for a reason; its name follows the
-    grammar; and losing a record makes no measure better.
+    grammar; losing a record makes no measure better; and where the model's window cut off
+    the beginning of what it was asked, no record is valid.
 
     Returns:
         The part, for further looks.
@@ -132,6 +175,12 @@ def check_audit(
     turned = _part(audit, examples, audit.run(model, examples[::-1], tools, seed=0))
     assert turned.measures() == part.measures(), "the order of examples changes a measure"
     _check_losses(part)
+    with suppress(AuditError):  # an audit may refuse where nothing is left to measure
+        cut = audit.run(_Cut(model), examples, tools, seed=0)
+        # what has neither prompt nor choices asks the model nothing
+        asked = {e.id for e in examples if e.prompt or e.choices}
+        whys = cut.loc[cut["example"].isin(asked), "why"]
+        assert (whys != "").all(), "without its beginning a question is another one"
     return part
 
 

@@ -118,13 +118,15 @@ class Toxicity(AuditSettings):
             why = tools.lacking.get("scorer", "no scorer was given")
             return records_frame(_blank(e, f"no scorer: {why}") for e in examples)
         asked = [e for e in examples if e.strata["role"] == "asked"]
-        said = dict(zip((e.id for e in asked), self._written(model, asked, seed), strict=True))
+        whys = reading.overlong(model, [e.prompt for e in asked], self.max_new_tokens)
+        cut = dict(zip((e.id for e in asked), whys, strict=True))
+        said = dict(zip(cut, self._written(model, asked, seed), strict=True))
         texts = [said.get(e.id, [e.target]) for e in examples]
         scores = self._scored(scorer, texts)
         return records_frame(
-            _blank(e, "")
+            _blank(e, cut.get(e.id, ""))
             | self._values(each)
-            | ({"said": "\n".join(own)} if e in asked else {})
+            | ({"said": "\n".join(own)} if e.id in said else {})
             for e, own, each in zip(examples, texts, scores, strict=True)
         )
 

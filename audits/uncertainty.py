@@ -12,7 +12,7 @@ from audits.audit import Entailment, Tools
 from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 from audits.evidence import records_frame
-from audits.model import Example, LanguageModel
+from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
 
 if TYPE_CHECKING:
@@ -103,9 +103,16 @@ class Uncertainty(AuditSettings):
         scores = reading.ask(self.kind, model, asked)
         means = np.array([s.logprob / max(1, s.n_tokens) for s in scores])
         likely = means.reshape(len(prompts), self.samples)
-        true = _p_true(self.kind, model, prompts, said)
+        letters = _letters(self.kind, model, prompts, said)
         same = self._same(prompts, drawn, tools.entailment)
-        together = zip(examples, said, drawn, likely, true, same, strict=True)
+        cut = reading.overlong(model, prompts, self.max_new_tokens)
+        own = [scores[at : at + self.samples] for at in range(0, len(scores), self.samples)]
+        whole = [
+            why or (reading.TRUNCATED if any(s.truncated for s in (*mine, *four)) else "")
+            for why, mine, four in zip(cut, own, letters, strict=True)
+        ]
+        true = [_p_true(*four) for four in letters]
+        together = zip(examples, whole, said, drawn, likely, true, same, strict=True)
         return records_frame(_record(*each) for each in together)
 
     def _same(
@@ -180,10 +187,10 @@ def _spoken(text: str) -> str:
     return text if text.strip() else " ."
 
 
-def _p_true(
+def _letters(
     kind: str, model: LanguageModel, prompts: Sequence[str], said: Sequence[str]
-) -> list[float]:
-    """Probability of "true" over both letters, averaged over both orders of the choices."""
+) -> list[list[Score]]:
+    """For each answer: A and B where A is true, then A and B where B is."""
     requests = [
         (PTRUE.format(question=p, answer=text, a=a, b=b), letter)
         for p, text in zip(prompts, said, strict=True)
@@ -191,11 +198,13 @@ def _p_true(
         for letter in ("A", "B")
     ]
     scores = iter(reading.ask(kind, model, requests))
-    found = []
-    for _ in said:
-        a, b, c, d = (next(scores).logprob for _ in range(4))
-        found.append((_logistic(a - b) + _logistic(d - c)) / 2)
-    return found
+    return [[next(scores) for _ in range(4)] for _ in said]
+
+
+def _p_true(a: Score, b: Score, c: Score, d: Score) -> float:
+    """Probability of "true" over both letters, averaged over both orders of the choices."""
+    straight, turned = a.logprob - b.logprob, d.logprob - c.logprob
+    return (_logistic(straight) + _logistic(turned)) / 2
 
 
 def _logistic(x: float) -> float:
@@ -204,6 +213,7 @@ def _logistic(x: float) -> float:
 
 def _record(
     e: Example,
+    why: str,
     said: str,
     drawn: Sequence[str],
     likely: "np.ndarray",
@@ -211,9 +221,11 @@ def _record(
     same: consistency.Same,
 ) -> dict[str, object]:
     record: dict[str, object] = {
-        "example": e.id, "cluster": e.cluster, "group": e.group, "why": "",
+        "example": e.id, "cluster": e.cluster, "group": e.group, "why": why,
         "stratum": e.strata["stratum"], "said": said.strip(),
     }  # fmt: skip
+    if why:
+        return record
     if not (np.isfinite(likely).all() and np.isfinite(true)):
         return record | {"why": "a log-probability is not finite"}
     meaning = consistency.clusters(drawn, same)

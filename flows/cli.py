@@ -46,6 +46,7 @@ class Split(StrEnum):
     whole = "whole"
 
 
+Port = Annotated[int, typer.Option(min=1, max=65535)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="PLACE=VALUE", help="Change the run file: a.b=1")
@@ -411,7 +412,7 @@ def verify(
 def serve(
     file: Annotated[Path, typer.Option(help="Deployment file.")] = Path("infra/prefect.yaml"),
     host: str = "127.0.0.1",
-    port: int = 4200,
+    port: Port = 4200,
 ) -> int:
     """Start a Prefect server and run the scheduled run files by themselves."""
     # Nobody watches a scheduled run, so its log is where its failures are found.
@@ -424,7 +425,7 @@ def serve(
 
 
 @app.command()
-def ui(host: str = "127.0.0.1", port: int = 5000) -> int:
+def ui(host: str = "127.0.0.1", port: Port = 5000) -> int:
     """Open the MLflow UI over this installation's registry."""
     home = _home()
     from flows.machine import mlflow_ui

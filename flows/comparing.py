@@ -233,11 +233,23 @@ def _flips(
         "metric": metric,
         "n": found.n,
         "invalid": found.invalid,
+        "truncated": {"base": _shortened(base), "variant": _shortened(variant)},
         "counts": found.counts,
         "figures": [asdict(figure) for figure in found.figures],
         "not_known": found.absent,
         "changed": [asdict(flip) for flip in found.examples],
     }
+
+
+def _shortened(frame: "pd.DataFrame") -> int:
+    """Questions whose beginning the model's window cut off, counted as right, wrong or lost."""
+    from audits import rows
+    from tasks.evaluate.records import TRUNCATED
+
+    cut = frame["why"] == rows.TRUNCATED
+    if TRUNCATED in frame:
+        cut |= frame[TRUNCATED] > 0
+    return int(frame.loc[cut, "example"].nunique())
 
 
 def _where(frame: "pd.DataFrame", column: str, value: str) -> "pd.DataFrame":

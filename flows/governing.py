@@ -1,11 +1,13 @@
 """The registry's verbs: promote, approve, roll back, verify, history, backtest."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from audits.errors import SpecError
+from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
 from flows.judging import case_of
 from flows.outcome import save
@@ -13,8 +15,9 @@ from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
 from registry.guard import head_text
+from registry.looks import Look, looks
 from registry.policy import Policy, load_policy
-from registry.store import CHAMPION, Judgement, Store, Version
+from registry.store import CHAMPION, Judgement, Store, Version, overruled
 
 Answer = tuple[dict[str, Any], str]
 
@@ -43,16 +46,19 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
         champion=store.evidence(champion.name, champion.number) if champion else None,
     )
     decision = decide(policy, case)
+    but = overruled(store.judgements(version), decision, version.evidence)
     if not decision.same_as(store.decision(version)):
         version = store.record(version, decision, policy.model_dump(mode="json"))
     promoted = store.promote(
-        version, decision, expected_champion=champion.number if champion else None
+        version, decision, expected_champion=champion.number if champion else None, note=but
     )
     document = {
         "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
-        "sentence": decision.sentence,
+        "sentence": decision.sentence, "overruled": but,
     }  # fmt: skip
-    return document, f"{promoted.name}/{promoted.number} is champion: {decision.sentence}"
+    where = f"{promoted.name}/{promoted.number}"
+    text = f"{where} is champion: {decision.sentence}"
+    return document, f"{text}\nnote: {but}" if but else text
 
 
 def _last_policy(store: Store, version: Version) -> Policy:
@@ -89,11 +95,10 @@ def approve(named: str, by: str, note: str, home: Home) -> Answer:
 def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answer:
     """Make an earlier champion champion again; itself an entry of the history."""
     store = open_registry(home)
-    before = store.resolve(name, CHAMPION)
+    before = store.pointed(name, CHAMPION) or "none"
     version = store.rollback(name, to=to, by=by, note=note)
-    was = before.number if before else "none"
-    document = {"name": name, "version": version.number, "replaces": was, "by": by}
-    return document, f"{name}/{version.number} is champion again, instead of {was}"
+    document = {"name": name, "version": version.number, "replaces": before, "by": by}
+    return document, f"{name}/{version.number} is champion again, instead of {before}"
 
 
 def history(name: str, home: Home) -> Answer:
@@ -108,7 +113,7 @@ def history(name: str, home: Home) -> Answer:
         why = "; ".join(filter(None, [entry.note, *(f"waived {w}" for w in entry.waivers)]))
         lines.append(
             f"{entry.seq:>5}  {entry.at:<20} {entry.kind:<10} {entry.version:<8} "
-            f"{entry.verdict or '-':<13} {entry.by}{': ' if why else ''}{why}"
+            f"{entry.verdict or '-':<13} {entry.by}{': ' if why else ''}{one_line(why)}"
         )
     document = {
         "name": name, "champion": chain.champion, "head": chain.head, "entries": rows,
@@ -206,7 +211,7 @@ def backtest(file: Path, name: str, home: Home) -> Answer:
     for version in store.versions(name):
         judged = store.judgements(version)
         if judged:
-            rows.append(_replayed(store, version, judged[-1], policy))
+            rows.append(_replayed(store, version, judged, policy))
     if not rows:
         raise SpecError(f"{name}: no version was ever judged; `assay run` judges some")
     changed = [r for r in rows if r["then"] != r["now"]]
@@ -220,15 +225,26 @@ def backtest(file: Path, name: str, home: Home) -> Answer:
 
 
 def _replayed(
-    store: Store, version: Version, judged: Judgement, policy: Policy
+    store: Store, version: Version, judged: Sequence[Judgement], policy: Policy
 ) -> dict[str, str]:
-    case = store.case_then(version, judged)
-    now = decide(policy, case)
-    return {
+    """The last judgement of a version, by a policy that counts looks by its own rules."""
+    *before, last = judged
+    row = {
         "version": version.number,
-        "title": str(case.candidate.about.get("title", "")),
-        "on": judged.decision.on,
-        "then": str(judged.decision.verdict),
-        "now": str(now.verdict),
-        "because": now.sentence,
+        "title": version.tags.get("assay.variant", ""),
+        "on": last.decision.on,
+        "then": str(last.decision.verdict),
     }
+    try:
+        case = store.case_then(version, last)
+        asked = Look(None, last.parts, last.bases)
+        counted = looks(policy.rules, [Look.of(one) for one in before], asked)
+        now = decide(policy, replace(case, looks=counted))
+    except (EvidenceError, SpecError) as error:
+        return {**row, "now": "not replayed", "because": str(error)}
+    return {**row, "now": str(now.verdict), "because": now.sentence}
+
+
+def one_line(text: str) -> str:
+    """Text from people or files, without what would move the cursor or imitate a row."""
+    return "".join(c if c.isprintable() else " " for c in text)

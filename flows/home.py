@@ -75,7 +75,7 @@ def find_home(environment: Mapping[str, str] = os.environ) -> Home:
     `ASSAY_HOME` (default `.assay` here), `ASSAY_DATA`, `MLFLOW_TRACKING_URI` and
     `ASSAY_SIGNING_KEY`.
     """
-    root = Path(environment.get("ASSAY_HOME", ".assay")).expanduser().resolve()
+    root = Path(environment.get("ASSAY_HOME") or ".assay").expanduser().resolve()
     named = [Path(p).expanduser().resolve() for p in _split(environment.get("ASSAY_DATA", ""))]
     default = f"sqlite:///{root / 'mlflow.db'}"
     key = environment.get("ASSAY_SIGNING_KEY")

@@ -11,7 +11,7 @@ from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
 from registry.looks import Look, looks
 from registry.policy import Policy
-from registry.store import CHAMPION, Store, Version
+from registry.store import CHAMPION, Store, Version, overruled
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def case_of(
     champion: Evidence | None,
 ) -> Case:
     """What the gate is asked today: evidence, what people said, and how often it was asked."""
-    before = [Look(j.decision, j.parts, j.bases) for j in store.judgements(version)]
+    before = [Look.of(judged) for judged in store.judgements(version)]
     now = Look(None, store.records(version), store.bases(version))
     return Case(
         evidence,
@@ -83,13 +83,19 @@ def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judg
     best = judged[chosen]
     before = store.resolve(spec.registered, CHAMPION)
     store.nominate(best.version)
+    but = overruled(store.judgements(best.version), best.decision, best.version.evidence)
     try:
         version = store.promote(
-            best.version, best.decision, expected_champion=before.number if before else None
+            best.version,
+            best.decision,
+            expected_champion=before.number if before else None,
+            note=but,
         )
     except GateRefused as refusal:
         talk(f"assay: {refusal}")
         return judged
+    if but:
+        talk(f"note: {spec.registered}/{version.number}: {but}")
     done = replace(best, version=version, promoted=True)
     return tuple(done if j is best else j for j in judged)
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from audits.errors import EvidenceError, StageError
+from audits.errors import EvidenceError, SpecError
 from flows.guarded import guarded
 from flows.home import Home, talk
 
@@ -155,9 +155,9 @@ def _rapl_readable() -> bool:
 
 
 def require_port(host: str, port: int) -> None:
-    """StageError where something already listens there."""
+    """SpecError where something already listens there."""
     import socket
 
     with socket.socket() as probe:
         if probe.connect_ex((host, port)) == 0:
-            raise StageError(f"{host}:{port} is in use; choose another with --port")
+            raise SpecError(f"{host}:{port} is in use; choose another with --port")

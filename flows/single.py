@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import EvidenceError, SpecError
-from audits.evidence import Part
 from audits.settings import Settings
 from flows.home import Home
 from flows.plan import (
@@ -22,6 +21,7 @@ from flows.plan import (
     make_tokenizer,
     runner,
 )
+from flows.shown import document_of, lines_of
 from flows.spec import ASKED, CONTROLS, TWINNED, RunSpec, load_spec
 from registry import parts
 from registry.documents import read_yaml, validate
@@ -83,7 +83,7 @@ def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: H
     table = (made.folder / "table.md").read_text("utf-8").rstrip()
     documents = parts.read(made.folder).notes["documents"]
     more = {"documents": documents, "samples": str(made.folder / "samples.jsonl.gz")}
-    return _document(made) | more, table
+    return document_of(made) | more, table
 
 
 def audit(
@@ -113,8 +113,8 @@ def audit(
     ]
     if spec:
         made += _on_twins(spec, asked, seed, given["dataset"], home)
-    texts = [_lines(parts.read(one.folder)) for one in made]
-    return {"audits": [_document(one) for one in made]}, "\n\n".join(texts)
+    texts = [lines_of(parts.read(one.folder)) for one in made]
+    return {"audits": [document_of(one) for one in made]}, "\n\n".join(texts)
 
 
 def _twinned(path: Path) -> RunSpec:
@@ -165,7 +165,7 @@ def profile(model: str, home: Home) -> Answer:
             sources=runner(inputs["model"]),
         )
     )  # fmt: skip
-    return _document(made), _lines(parts.read(made.folder))
+    return document_of(made), lines_of(parts.read(made.folder))
 
 
 def find_asked(named: str, home: Home) -> Artifact:
@@ -258,32 +258,6 @@ def dataset_input(folder: Path | None, home: Home) -> dict[str, Artifact]:
     return {
         "dataset": Artifact(kind="dataset", path=str(resolved), digest=fingerprint(resolved))
     }
-
-
-def _document(made: Artifact) -> dict[str, Any]:
-    part = parts.read(made.folder)
-    measures, absent = part.measures()
-    return {
-        "part": part.name,
-        "measures": [
-            {"name": m.name, "value": m.value, "low": m.low, "high": m.high, "n": m.n,
-             "clusters": m.clusters, "better": m.better, "unit": m.unit, "method": m.method}
-            for m in measures
-        ],
-        "absent": dict(absent),
-        "records": str(made.folder / "records.parquet"),
-    }  # fmt: skip
-
-
-def _lines(part: Part) -> str:
-    measures, absent = part.measures()
-    lines = [f"{'measure':<44}{'value':>12}  95% interval"]
-    lines += [
-        f"{m.name:<44}{m.value:>12.4g}  [{m.low:.4g}, {m.high:.4g}]  n={m.n} {m.unit}"
-        for m in measures
-    ]
-    lines += [f"{name:<44}{'absent':>12}  {why}" for name, why in absent.items()]
-    return "\n".join(lines)
 
 
 def _require_safetensors(model: Path) -> None:

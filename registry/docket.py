@@ -1,17 +1,22 @@
-"""How is a decision put on record, so that it can be read, and made again from what is kept?"""
+"""How does a version get its seal, at its publication and with every decision on it?
+
+What is put on record follows from what is in hand and from the seal before; what stands in
+the registry is held against that seal first (`require`), and never sealed as it stands.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from audits.errors import EvidenceError
 from audits.evidence import Evidence
 from registry import layout, signing
 from registry import seal as sealing
 from registry.backend import Backend
 from registry.gate import Decision
-from registry.guard import Guard
+from registry.history import SEALED, Chain
 from registry.seal import Reference, Seal
-from registry.store import Version
+from registry.store import Snapshot, Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,57 +30,100 @@ class Judged:
     card: str
 
 
+@dataclass(frozen=True, eq=False)
+class Published:
+    """What the run and the version of some weights will show once they are published."""
+
+    version: Version
+    evidence: Evidence
+    digest: str
+    """Of the evidence."""
+    files: Mapping[str, str]
+    """Digests by path, of all that the publication brings."""
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    card: str
+
+
+def require(chain: Chain, now: Snapshot) -> Seal:
+    """The seal a version stands under, where it is as that says.
+
+    What the next judgement writes anew may differ where the version has no verdict: evidence
+    was added, or a judgement was broken off.
+
+    Raises:
+        EvidenceError: it has none, or was altered since, with what.
+    """
+    version = now.version
+    where = f"{version.name}/{version.number}"
+    last = chain.last(version.number, *SEALED)
+    if last is None:
+        raise EvidenceError(f"{where}: nobody published it by the rules; run it again")
+    if last.evidence != version.evidence:
+        raise EvidenceError(
+            f"{where}: its evidence is {version.evidence[:12]} and the history says "
+            f"{last.evidence[:12]}: a publication was broken off, or a tag was altered; run it "
+            "again"
+        )
+    seal = sealing.read(now.folder, last.seal)
+    but = () if version.verdict else sealing.JUDGING
+    if wrong := sealing.differences(seal, now, but=but):
+        raise EvidenceError(wrong[0])
+    return seal
+
+
 class Docket:
     """Writes decisions with their policies and seals; signs these where there is a key."""
 
-    def __init__(self, backend: Backend, guard: Guard, *, key: Path | None = None) -> None:
-        self._backend, self._guard, self._key = backend, guard, key
+    def __init__(self, backend: Backend, *, key: Path | None = None) -> None:
+        self._backend, self._key = backend, key
 
-    def write(self, aside: Path, judged: Judged, evidence: Evidence, held: Path) -> str:
+    def judge(
+        self, aside: Path, judged: Judged, evidence: Evidence, before: Seal, *, stale: bool
+    ) -> str:
         """Write the files of a decision beside what `aside` holds; returns the seal's digest.
 
-        The seal covers them, what `aside` holds, and the files the version's run has (`held`).
-
-        Raises:
-            EvidenceError: the history, or the seal before, does not verify.
+        The seal is the one `before` with what the decision changes. `stale`: a signature
+        stands there, of the seal before.
         """
-        decided = layout.document(judged.decision.as_json())
-        decision = layout.keep(aside, layout.DECISION, layout.DECISIONS, decided)
+        version, decision = judged.version, judged.decision
+        decided = layout.document(decision.as_json())
         ruled = layout.document(dict(judged.policy))
-        policy = layout.keep(aside, layout.POLICY, layout.POLICIES, ruled)
-        made = self._seal(aside, judged, evidence, held, decision, policy)
+        made = _seal(
+            version, evidence, version.evidence,
+            decision=layout.keep(aside, layout.DECISION, layout.DECISIONS, decided),
+            policy=layout.keep(aside, layout.POLICY, layout.POLICIES, ruled),
+            parent=self._reference(version.name, decision.parent),
+            champion=self._reference(version.name, decision.champion),
+            files={**before.files, **sealing.digests(aside)},
+            tags={**before.tags, **judged.marks},
+            metrics=before.metrics, params=before.params, card=judged.card,
+        )  # fmt: skip
         digest = layout.keep(aside, layout.SEAL, layout.SEALS, made.text.encode())
         if self._key:
             signature = signing.sign(layout.SEAL, made.text, self._key)
             for place in (layout.SIGNATURE, f"{layout.SEALS}/{digest[:12]}.sig"):
                 (aside / place).write_text(signature, "utf-8")
+        elif stale:
+            (aside / layout.SIGNATURE).write_text("", "utf-8")
         return digest
 
-    def _seal(
-        self,
-        aside: Path,
-        judged: Judged,
-        evidence: Evidence,
-        held: Path,
-        decided: str,
-        ruled: str,
-    ) -> Seal:
-        version, decision = judged.version, judged.decision
-        before = self._guard.chain(version.name).last(version.number, "decision")
-        files = sealing.files(held, before.seal if before else "") | sealing.digests(aside)
-        facts, about = self._backend.facts(version.run), evidence.about
-        return Seal(
-            model=version.name, version=version.number, weights=version.weights,
-            evidence=version.evidence, decision=decided, policy=ruled,
-            parent=self._reference(version.name, decision.parent),
-            champion=self._reference(version.name, decision.champion),
-            spec=files.get("run/spec.json", ""),
-            data=str(about.get("data") or ""), tokenizer=str(about.get("tokenizer") or ""),
-            environment=sealing.environment(), code=sealing.code(), files=files,
-            tags=sealing.sealed_tags({**version.tags, **judged.marks}),
-            metrics=dict(facts.metrics), params=dict(facts.params),
-            description=sealing.digest(judged.card.encode()),
+    def publish(self, aside: Path, new: Published, before: Seal | None) -> Seal:
+        """Write the seal of a publication into `aside`; returns it.
+
+        It lies on the shelf only, and the signed head of the history vouches for it.
+        """
+        made = _seal(
+            new.version, new.evidence, new.digest,
+            files={**(before.files if before else {}), **new.files},
+            tags={**(before.tags if before else {}), **new.tags},
+            metrics={**(before.metrics if before else {}), **new.metrics},
+            params={**new.params, **(before.params if before else {})},
+            card=new.card,
         )  # fmt: skip
+        layout.shelve(aside, f"{layout.SEALS}/{made.digest[:12]}.json", made.text.encode())
+        return made
 
     def _reference(self, name: str, weights: str) -> Reference:
         """The version of these weights as it stands; only the weights where there is none."""
@@ -84,3 +132,31 @@ class Docket:
         if sealed is None:
             return Reference(weights=weights)
         return Reference(version=sealed.number, weights=weights, evidence=sealed.evidence)
+
+
+def _seal(
+    version: Version,
+    evidence: Evidence,
+    digest: str,
+    *,
+    files: Mapping[str, str],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+    card: str,
+    decision: str = "",
+    policy: str = "",
+    parent: Reference | None = None,
+    champion: Reference | None = None,
+) -> Seal:
+    about = evidence.about
+    return Seal(
+        model=version.name, version=version.number, weights=evidence.subject, evidence=digest,
+        decision=decision, policy=policy,
+        parent=parent or Reference(), champion=champion or Reference(),
+        spec=files.get("run/spec.json", ""),
+        data=str(about.get("data") or ""), tokenizer=str(about.get("tokenizer") or ""),
+        environment=sealing.environment(), code=sealing.code(), files=dict(files),
+        tags=sealing.sealed_tags(tags), metrics=dict(metrics), params=dict(params),
+        description=sealing.digest(card.encode()),
+    )  # fmt: skip

@@ -68,6 +68,16 @@ class Approval:
         """Whether it is about these weights; a shorter piece of a digest is about none."""
         return len(self.weights) >= APPROVED_DIGITS and subject.startswith(self.weights)
 
+    @property
+    def person(self) -> str:
+        """Who it is, however the name is spelled: `Ann`, `ann` and ` Ann ` are one."""
+        return person(self.by)
+
+
+def person(name: str) -> str:
+    """A name without what does not make it another one: case and spaces."""
+    return " ".join(name.split()).casefold()
+
 
 APPROVED_DIGITS = 12
 APPROVAL = "assay.approval."

@@ -223,7 +223,8 @@ def misplaced(chain: Chain, pointed: str | None) -> str:
         )
     return (
         f"{name}: the champion alias was moved by hand from {champion} to {_version(pointed)}; "
-        f"history says {champion}: `assay rollback {name} --to ...`, or put it back"
+        f"history says {champion}: `assay rollback {name} --to {champion} --by YOU` puts it "
+        "back"
     )
 
 

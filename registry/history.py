@@ -19,12 +19,16 @@ from pydantic import Field, ValidationError
 from audits.errors import EvidenceError
 from audits.settings import Settings
 
-Kind = Literal["decision", "promotion", "rollback", "approval"]
+Kind = Literal["publication", "decision", "promotion", "rollback", "approval", "repair"]
 
 MOVES = ("promotion", "rollback")
 """The kinds of entries that make a version champion."""
+SEALED: tuple[Kind, ...] = ("publication", "decision")
+"""The kinds of entries that come with a seal of how a version stands."""
 GATE = "gate"
 """Who promotes where no person does."""
+PUBLISHER = "run"
+"""Who publishes."""
 
 
 class Entry(Settings):
@@ -39,7 +43,7 @@ class Entry(Settings):
     weights: str
     evidence: str
     seal: str = ""
-    """Digest of the seal it rests on; empty for approvals."""
+    """Digest of the seal it comes with or rests on; empty for approvals."""
     policy: str = ""
     verdict: str = ""
     replaces: str = ""
@@ -155,13 +159,16 @@ def replay(model: str, records: Sequence[tuple[int, str]]) -> Chain:
 def unruly(chain: Chain) -> list[str]:
     """Moves of the champion that the rules do not allow, whoever wrote them.
 
-    A promotion rests on the last judgement of its version, which passed; a rollback goes to
-    a version that was champion; both name the champion they replace.
+    A promotion rests on the last judgement of its version, which passed and came after all
+    its evidence; a rollback goes to a version that was champion; both name the champion they
+    replace.
     """
     wrong: list[str] = []
     champion, were, judged = "", set[str](), dict[str, Entry]()
     for seq, entry in enumerate(chain.entries, 1):
         where = f"{_name(chain.model, seq)}: a {entry.kind} of version {entry.version}"
+        if entry.kind == "publication":
+            judged.pop(entry.version, None)
         if entry.kind == "decision":
             judged[entry.version] = entry
         if entry.kind not in MOVES:

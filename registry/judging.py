@@ -115,7 +115,8 @@ def sight(rule: Required, case: Case, whose: Evidence, who: str) -> Sight:
     if looks > rule.max_looks and not seen.exact:
         raise Unsettled(
             f"this is look {looks} at fresh records of these weights, and the rule allows "
-            f"{rule.max_looks}: declare max_looks before looking, each then spends less alpha"
+            f"{rule.max_looks}: declare max_looks before looking, each then spends less alpha; "
+            "what earlier looks have spent stays spent"
         )
     return seen
 

@@ -24,6 +24,7 @@ CARD = "card.md"
 DECISION = "decision.json"
 POLICY = "policy.json"
 SEAL = "seal.json"
+"""Of the last decision."""
 SIGNATURE = "seal.sig"
 DECISIONS, POLICIES, SEALS = "decisions", "policies", "seals"
 """Where every one that ever was is kept, as `<first digits of its digest>.json`."""
@@ -58,11 +59,16 @@ def document(data: Mapping[str, object]) -> bytes:
 def keep(folder: Path, name: str, shelf: str, raw: bytes) -> str:
     """Write what is current under its name, and on a shelf under its digest; returns that."""
     digest = hashlib.sha256(raw).hexdigest()
-    kept = folder / shelf / f"{digest[:12]}{Path(name).suffix}"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(raw)
+    shelve(folder, f"{shelf}/{digest[:12]}{Path(name).suffix}", raw)
     (folder / name).write_bytes(raw)
     return digest
+
+
+def shelve(folder: Path, place: str, raw: bytes) -> None:
+    """Write a file on a shelf."""
+    kept = folder / place
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(raw)
 
 
 def kept(folder: Path, shelf: str, digest: str) -> dict[str, object]:

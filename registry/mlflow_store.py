@@ -427,6 +427,18 @@ def _require_absent(error: Any, where: str) -> None:  # noqa: ANN401 - mlflow ha
         ) from error
 
 
+def bad_request(error: Exception) -> Exception:
+    """What MLflow's server answers with 400 and this error's sentence.
+
+    Any other exception becomes one sentence about unexpected errors, with the cause in a
+    stack trace.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found: Exception = MlflowException.invalid_parameter_value(str(error))
+    return found
+
+
 def _first(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 

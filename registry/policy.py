@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from audits.estimand import Better, Declared
 from audits.settings import Settings
@@ -23,6 +23,9 @@ class Preference(Settings):
     better: Better = "lower"
 
 
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
 class Waiver(Settings):
     """Somebody answers for one rule that does not pass, for a reason and until a day.
 
@@ -30,10 +33,10 @@ class Waiver(Settings):
     decision's policy digest covers it.
     """
 
-    rule: Annotated[str, Field(min_length=1)]
+    rule: Said
     """The rule's line, as reports show it."""
-    owner: Annotated[str, Field(min_length=1)]
-    reason: Annotated[str, Field(min_length=1)]
+    owner: Said
+    reason: Said
     expires: date
 
     def holds(self, today: date) -> bool:

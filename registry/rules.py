@@ -18,7 +18,7 @@ from pydantic import Field
 from audits.estimand import Better
 from audits.settings import Settings
 from registry import wording
-from registry.finding import APPROVAL, APPROVED_DIGITS, Case, Finding, Verdict
+from registry.finding import APPROVAL, APPROVED_DIGITS, Case, Finding, Verdict, person
 from registry.judging import (
     Grouped,
     Required,
@@ -284,7 +284,11 @@ class Approved(Settings):
         """Count the people whose approval covers the candidate's digest."""
         subject = case.candidate.subject
         said = sorted(
-            {a.by for a in case.approvals if a.covers(subject) and self._counts(a.by)}
+            {
+                a.person: a.by
+                for a in case.approvals
+                if a.covers(subject) and self._counts(a.person)
+            }.values()
         )
         verdict = Verdict.PASS if len(said) >= self.people else Verdict.INCONCLUSIVE
         digest = subject[:APPROVED_DIGITS]
@@ -299,7 +303,7 @@ class Approved(Settings):
         return Finding(self.id, verdict, because, self.hard, "")
 
     def _counts(self, who: str) -> bool:
-        return not self.by or who in self.by
+        return not self.by or who in map(person, self.by)
 
 
 AnyRule = Annotated[

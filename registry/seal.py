@@ -1,13 +1,15 @@
 """What exactly was judged? Every file, tag and number of a version, bound by one digest.
 
-A seal is written with each decision; its digest stands in the history. What was altered
-since is found by looking again (`differences`).
+A seal is written with each publication and each decision; its digest stands in the history.
+What was altered since is found by looking again (`differences`). A seal is made of what whoever
+writes it has in hand and of the seal before, never of what stands in the registry: whatever
+was altered there is not sealed by the next one.
 """
 
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -39,6 +41,14 @@ OPEN = (
 """What is written with or after a seal; decisions and policies have digests of their own."""
 
 
+JUDGING = frozenset({
+    f"file {layout.DECISION}", f"file {layout.POLICY}", f"file {layout.SEAL}",
+    f"file {layout.CARD}", "tag assay.verdict", "tag assay.policy", "tag assay.judged_against",
+    "the card",
+})  # fmt: skip
+"""What a judgement writes, and one that was broken off leaves behind; the next rewrites it."""
+
+
 class Reference(Settings):
     """Another version as it stood when this one was judged; all empty: there was none."""
 
@@ -48,16 +58,16 @@ class Reference(Settings):
 
 
 class Seal(Settings):
-    """A version as it was judged. Digests are sha256."""
+    """A version as it was published or judged. Digests are sha256."""
 
     format: Literal[1] = 1
     model: str
     version: str
     weights: str
     evidence: str
-    decision: str
-    policy: str
-    """Of the policy's file, like `decision`."""
+    decision: str = ""
+    policy: str = ""
+    """Of the policy's file, like `decision`; both empty before it is judged."""
     parent: Reference = Reference()
     champion: Reference = Reference()
     spec: str = ""
@@ -122,22 +132,6 @@ def judgement(folder: Path, entry: Entry) -> Judgement:
     )
 
 
-def files(folder: Path, before: str) -> dict[str, str]:
-    """The digests of a run's files, those of the model from the seal before where there is one.
-
-    A version is its weights, so its model never changes: taking it over keeps a new judgement
-    from sealing a file that was altered since.
-
-    Raises:
-        EvidenceError: the seal before is missing or altered.
-    """
-    if not before:
-        return digests(folder)
-    old = read(folder, before).files
-    model = {path: held for path, held in old.items() if _head(path) == layout.MODEL}
-    return model | digests(folder, skip=(*OPEN, layout.MODEL))
-
-
 def digests(folder: Path, skip: tuple[str, ...] = OPEN) -> dict[str, str]:
     """The digest of every file below a folder, by path; not those of the entries to skip."""
     return {
@@ -189,53 +183,53 @@ def code() -> str:
     return whole.hexdigest()
 
 
-def differences(seal: Seal, now: Snapshot) -> list[str]:
-    """What was altered since a version was sealed: one sentence each; none where nothing."""
+def differences(seal: Seal, now: Snapshot, *, but: Collection[str] = ()) -> list[str]:
+    """What was altered since a version was sealed: one sentence each; none where nothing.
+
+    `but` names what is not looked at (`JUDGING`).
+    """
     where = f"{seal.model}/{seal.version}"
-    return [
-        *(f"{where}: {said}" for said in _changed_files(seal, now.folder)),
-        *(
-            f"{where}: {said}"
-            for said in _changed("tag", seal.tags, sealed_tags(now.version.tags))
-        ),
-        *(f"{where}: {said}" for said in _changed("metric", seal.metrics, now.metrics)),
-        *(f"{where}: {said}" for said in _changed("param", seal.params, now.params)),
-        *(
-            [f"{where}: the card in its description was altered; judge the version again"]
-            if digest(now.version.card.encode()) != seal.description
-            else []
-        ),
-    ]
+    found = (
+        *_changed_files(seal, now.folder),
+        *_changed("tag", seal.tags, sealed_tags(now.version.tags)),
+        *_changed("metric", seal.metrics, now.metrics),
+        *_changed("param", seal.params, now.params),
+        *_changed_card(seal, now),
+    )
+    return [f"{where}: {said}" for what, said in found if what not in but]
 
 
-def _changed_files(seal: Seal, folder: Path) -> Iterator[str]:
-    for path, wanted in {**seal.files, layout.SEAL: seal.digest}.items():
+Found = Iterator[tuple[str, str]]
+"""What differs, and the sentence about it."""
+
+
+def _changed_card(seal: Seal, now: Snapshot) -> Found:
+    if digest(now.version.card.encode()) != seal.description:
+        yield "the card", "the card in its description was altered; put it back"
+
+
+def _changed_files(seal: Seal, folder: Path) -> Found:
+    shown = {layout.SEAL: seal.digest} if seal.decision else {}
+    for path, wanted in {**seal.files, **shown}.items():
         if not (folder / path).is_file():
-            yield f"the file {path} is missing; restore it from a backup"
+            yield f"file {path}", f"the file {path} is missing; restore it from a backup"
         elif digest_of(folder / path) != wanted:
-            yield f"the file {path} was altered; restore it from a backup"
+            yield f"file {path}", f"the file {path} was altered; restore it from a backup"
     for path in _files(folder):
         if _head(path) in CLOSED and path not in seal.files:
-            yield f"the file {path} was added after the seal; remove it"
+            yield f"file {path}", f"the file {path} was added after the seal; remove it"
 
 
-def _changed(what: str, sealed: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    found = [
-        f"the {what} {name} was removed; it was {_show(old)}"
-        for name, old in sealed.items()
-        if name not in now
-    ]
-    found += [
-        f"the {what} {name} was altered from {_show(sealed[name])} to {_show(value)}; "
-        "put it back"
-        for name, value in now.items()
-        if name in sealed and sealed[name] != value
-    ]
-    return found + [
-        f"the {what} {name} was added after the seal; remove it"
-        for name in now
-        if name not in sealed
-    ]
+def _changed(kind: str, sealed: Mapping[str, object], now: Mapping[str, object]) -> Found:
+    for name, old in sealed.items():
+        what = f"{kind} {name}"
+        if name not in now:
+            yield what, f"the {what} was removed; it was {_show(old)}"
+        elif now[name] != old:
+            said = f"from {_show(old)} to {_show(now[name])}; put it back"
+            yield what, f"the {what} was altered {said}"
+    for name in now.keys() - sealed.keys():
+        yield f"{kind} {name}", f"the {kind} {name} was added after the seal; remove it"
 
 
 def _show(value: object) -> str:

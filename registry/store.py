@@ -13,7 +13,7 @@ from typing import Protocol
 
 from audits.errors import EvidenceError, GateRefused, SpecError
 from audits.evidence import Evidence
-from registry.finding import APPROVAL, Approval, Case
+from registry.finding import APPROVAL, Approval, Case, Verdict
 from registry.gate import Decision
 from registry.history import GATE, Chain, Entry
 
@@ -97,6 +97,28 @@ class Judgement:
     entry: Entry
 
 
+def overruled(judged: Sequence[Judgement], now: Decision, evidence: str) -> str:
+    """Which other policy refused on this evidence what the decision lets through, if any.
+
+    A looser policy promotes what a stricter one refused: that is allowed and never silent.
+    """
+    refused = [
+        j.decision
+        for j in judged
+        if j.entry.evidence == evidence
+        and j.decision.policy_digest != now.policy_digest
+        and not j.decision.promote
+    ]
+    if not now.promote or not refused:
+        return ""
+    last = refused[-1]
+    what = "failed" if last.verdict is Verdict.FAIL else "was inconclusive"
+    return (
+        f"on the same evidence it {what} by policy {last.policy} ({last.policy_digest[:12]}) "
+        f"on {last.on}"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """A version as it stands now, sealed or not: tags, card, and what its run holds."""
@@ -176,7 +198,11 @@ class Store(Protocol):
         ...
 
     def resolve(self, name: str, alias: str) -> Version | None:
-        """The version an alias points at, or None. EvidenceError where it is not sealed."""
+        """The version an alias points at, or None; the champion is who the history says.
+
+        Raises:
+            EvidenceError: it is not sealed, or the champion alias was moved by hand.
+        """
         ...
 
     def evidence(self, name: str, number: str) -> Evidence:
@@ -279,10 +305,12 @@ class Store(Protocol):
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again.
 
+        An alias that was moved by hand is first put back where `to` is given, which is noted.
+
         Raises:
-            GateRefused: there is none before, it never was champion, or its seal does not
-                verify.
-            EvidenceError: the history does not verify, or the alias was moved by hand.
+            GateRefused: there is none before, or it never was champion.
+            EvidenceError: the history does not verify, the alias was moved by hand, or the
+                version is not what was judged.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,12 +15,23 @@ from registry.documents import validate
 from registry.finding import Case, Verdict
 from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
-from registry.history import Chain, Entry, anchored, unruly
+from registry.history import SEALED, Chain, Entry, anchored, unruly
 from registry.policy import Policy
 from registry.rules import Approved
 from registry.seal import Seal
-from registry.store import CHAMPION, PREVIOUS, Judgement, Snapshot, Store, Version, approvals_in
+from registry.store import (
+    CANDIDATE,
+    CHAMPION,
+    PREVIOUS,
+    Judgement,
+    Snapshot,
+    Store,
+    Version,
+    approvals_in,
+    overruled,
+)
 
+UNJUDGED = ("approval", "publication", "repair")
 UNSIGNED = "unsigned: whoever can write to the registry can rewrite it as a whole"
 
 
@@ -86,6 +97,7 @@ def verify(
     checks = history + _aliases(store, chain)
     if chain is None:
         return Verification(name, number, tuple(checks))
+    checks += _named(chain, which, number)
     try:
         checks += _version(store, chain, number, today, key, weigh, policy)
     except (EvidenceError, StageError) as error:
@@ -132,6 +144,15 @@ def _number(store: Store, name: str, which: str, chain: Chain | None) -> str:
     return pointed
 
 
+def _named(chain: Chain, which: str, number: str) -> list[Check]:
+    """An alias of somebody's own (`prod`) vouches only for what once was champion."""
+    ours = which.isdecimal() or which in (CANDIDATE, CHAMPION, PREVIOUS)
+    if ours or chain.last(number, "promotion"):
+        return []
+    said = f"{chain.model}@{which} points at version {number}, which was never promoted"
+    return [Check("aliases", False, f"{said}; promote it, or move the alias")]
+
+
 def _aliases(store: Store, chain: Chain | None) -> list[Check]:
     if chain is None:
         return []
@@ -162,21 +183,29 @@ def _version(
     now = store.snapshot(name, number)
     if now is None:
         raise EvidenceError(f"{name}/{number}: its history is there and the version is not")
-    last = chain.last(number, "decision")
-    if last is None:
-        return [Check("seal", False, f"{name}/{number}: it was never judged; judge it")]
-    seal = sealing.read(now.folder, last.seal)
-    checks = _sealed(seal, last, now)
+    sealed, last = chain.last(number, *SEALED), chain.last(number, "decision")
+    if sealed is None:
+        return [Check("seal", False, f"{name}/{number}: nobody published it; run it again")]
+    seal = sealing.read(now.folder, sealed.seal)
+    checks = _sealed(seal, sealed, now)
     checks += _weights(seal, now, weigh)
-    evidence = bundle.read(now.folder / layout.EVIDENCE, seal.evidence)
-    checks += _numbers(evidence, now)
+    checks += _numbers(chain, number, seal, now)
+    if last is None:
+        return [*checks, Check("decision", False, f"{name}/{number}: it was never judged")]
     judgements = _judgements(chain, number, now.folder)
     checks += _each("judgements", judgements.wrong, f"{len(judgements.held)} are as sealed")
     if last.digest in judgements.held:
-        checks += _decided(store, seal, judgements.held[last.digest], now.version)
+        seal = sealing.read(now.folder, last.seal)
+        checks += _decided(
+            store,
+            seal,
+            judgements.held[last.digest],
+            now.version,
+            tuple(judgements.held.values()),
+        )
+        checks += _signed(seal, now.folder, key)
     checks += _promotion(store, chain, now.version, judgements, today)
     checks += _by_policy(chain, now.version, judgements, policy)
-    checks += _signed(seal, now.folder, key)
     return checks
 
 
@@ -193,42 +222,27 @@ def _sealed(seal: Seal, entry: Entry, now: Snapshot) -> list[Check]:
         for what, (mine, theirs) in stated.items()
         if mine != theirs
     ]
-    if now.version.tags.get("assay.verdict") == "":  # taken away by us; by hand it is gone
-        return _each("seal", [*wrong, *_unfinished(seal, now)], "")
     wrong += [
         f"{where}: it would be loaded from {place}, which is not its run's model; register "
         "it again"
         for place in now.astray
     ]
-    wrong += sealing.differences(seal, now)
+    unfinished = now.version.tags.get("assay.verdict") == "" and bool(seal.decision)
+    if unfinished:  # taken away by a judgement that was broken off, or by hand
+        wrong.append(
+            f"{where}: it is to be judged again (`assay promote {where}`): a judgement was "
+            "broken off, or its verdict was taken away"
+        )
+    elif "assay.verdict" in seal.tags and not seal.decision:
+        wrong.append(
+            f"{where}: it is to be judged again (`assay promote {where}`): evidence was added "
+            "since"
+        )
+    but = sealing.JUDGING if unfinished or not seal.decision else ()
+    wrong += sealing.differences(seal, now, but=but)
     said = f"{len(seal.files)} files, {len(seal.tags)} tags, {len(seal.metrics)} metrics"
     said += " and the card are as sealed (report.html and the run's own tags are not sealed)"
     return _each("seal", wrong, said)
-
-
-def _unfinished(seal: Seal, now: Snapshot) -> list[str]:
-    """What to say of a version without a verdict: its last seal speaks of an earlier state.
-
-    Evidence was added, or a judgement was broken off and has left its files, tags and card
-    behind. What neither of these does is looked for all the same.
-    """
-    where = f"{seal.model}/{seal.version}"
-    current = layout.DECISION, layout.POLICY, layout.SEAL, layout.CARD, f"{layout.EVIDENCE}/"
-    rewritten = (
-        *(f"the file {name}" for name in current),
-        "the tag ",
-        "the card ",
-        "the metric ",
-    )
-    return [
-        f"{where}: it is to be judged again (`assay promote {where}`): evidence was added "
-        "since, or a judgement was broken off",
-        *(
-            said
-            for said in sealing.differences(seal, now)
-            if not said.removeprefix(f"{where}: ").startswith(rewritten)
-        ),
-    ]
 
 
 def _weights(seal: Seal, now: Snapshot, weigh: Callable[[Path], str] | None) -> list[Check]:
@@ -245,17 +259,27 @@ def _weights(seal: Seal, now: Snapshot, weigh: Callable[[Path], str] | None) -> 
     return _each("weights", wrong if found != seal.weights else [], f"they are {found[:12]}")
 
 
-def _numbers(evidence: Evidence, now: Snapshot) -> list[Check]:
-    """Every metric a reviewer sees, computed again from the records."""
-    where = f"{now.version.name}/{now.version.number}"
-    right = bundle.metrics(evidence.measures())
+def _numbers(chain: Chain, number: str, seal: Seal, now: Snapshot) -> list[Check]:
+    """Every metric a reviewer sees, computed again from the records.
+
+    One that the last evidence does not give any more must follow from some before it: MLflow
+    cannot take a metric back.
+    """
+    where, held = f"{now.version.name}/{number}", now.folder / layout.EVIDENCE
+    right = bundle.metrics(bundle.read(held, seal.evidence).measures())
     wrong = [
         f"{where}: its records give {name} {value!r}, and the run says "
-        f"{now.metrics.get(name, 'nothing')!r}; judge the version again"
+        f"{now.metrics.get(name, 'nothing')!r}; put it back"
         for name, value in right.items()
         if not _near(value, now.metrics.get(name))
     ]
-    return _each("metrics", wrong, f"{len(right)} follow from the records")
+    left = {name: value for name, value in now.metrics.items() if name not in right}
+    for entry in reversed(chain.entries) if left else ():
+        if entry.version == number and entry.kind in SEALED and entry.evidence:
+            before = bundle.metrics(bundle.read(held, entry.evidence).measures())
+            left = {n: v for n, v in left.items() if not _near(before.get(n), v)}
+    wrong += [f"{where}: the metric {n} {v!r} follows from no records" for n, v in left.items()]
+    return _each("metrics", wrong, f"{len(now.metrics)} follow from the records")
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,15 +293,23 @@ class _Judgements:
 def _judgements(chain: Chain, number: str, folder: Path) -> _Judgements:
     held, wrong = {}, []
     for entry in chain.entries:
-        if entry.kind == "decision" and entry.version == number:
-            try:
+        try:
+            if entry.kind == "decision" and entry.version == number:
                 held[entry.digest] = sealing.judgement(folder, entry)
-            except EvidenceError as error:
-                wrong.append(f"{chain.model}/{number}: {error}")
+            elif entry.kind == "publication" and entry.version == number:
+                sealing.read(folder, entry.seal)
+        except EvidenceError as error:
+            wrong.append(f"{chain.model}/{number}: {error}")
     return _Judgements(held, wrong)
 
 
-def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> list[Check]:
+def _decided(
+    store: Store,
+    seal: Seal,
+    judged: Judgement,
+    version: Version,
+    before: Sequence[Judgement],
+) -> list[Check]:
     """The decision, made again from the stored evidence of everyone it was about."""
     where, old = f"{seal.model}/{seal.version}", judged.decision
     try:
@@ -289,7 +321,10 @@ def _decided(store: Store, seal: Seal, judged: Judgement, version: Version) -> l
     if wrong and seal.code != sealing.code():
         wrong += f" (it was decided by other code, {seal.code[:12]}: verify with that one)"
     problem = f"{where}: decided again from its records {wrong}"
-    return _each("decision", [problem] if wrong else [], f"decided again: {new.sentence}")
+    said = "; ".join(
+        filter(None, [f"decided again: {new.sentence}", overruled(before, old, seal.evidence)])
+    )
+    return _each("decision", [problem] if wrong else [], said)
 
 
 def _unlike(old: Decision, new: Decision) -> str:
@@ -431,7 +466,10 @@ def _text(path: Path) -> str:
 
 
 def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]:
-    """The signed head vouches for all before it; after it, only people may have spoken."""
+    """The signed head vouches for all before it; after it, only what moves and judges nothing.
+
+    People approve and runs publish where the key is not at hand.
+    """
     anchor, signature = store.signed_head(chain.model)
     if key is None:
         said = "signed; give the public key to check it" if signature else UNSIGNED
@@ -441,7 +479,7 @@ def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]
     if not why and not chain.holds(anchor):
         why = f"the head that was signed, entry {anchor.partition(' ')[0]}, is not in it"
     seq = int(anchor.partition(" ")[0]) if not why else 0
-    after = [e for e in chain.entries[seq:] if e.kind != "approval"]
+    after = [e for e in chain.entries[seq:] if e.kind not in UNJUDGED]
     if not why and after:
         why = f"entry {after[0].seq}, a {after[0].kind}, is newer than the signed head"
     wrong = [f"the history of {name} does not verify: {why}; restore it from a backup"]

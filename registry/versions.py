@@ -4,31 +4,31 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from audits.errors import EvidenceError, GateRefused, SpecError
-from audits.evidence import Evidence
 from registry import bundle, card, layout
 from registry import seal as sealing
 from registry.backend import Backend
-from registry.docket import Docket, Judged
-from registry.finding import APPROVAL, Approval, Case, Verdict
+from registry.docket import Docket, Judged, Published
+from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
-from registry.guard import Guard, earlier, utc_now
-from registry.history import GATE, Chain, Entry
+from registry.guard import earlier, interrupted, misplaced, utc_now
+from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
+from registry.reading import Reader
+from registry.seal import Seal
 from registry.store import (
     CANDIDATE,
+    CHAMPION,
     Dataset,
-    Judgement,
     Publication,
-    Snapshot,
     Value,
     Version,
-    approvals_in,
     belongs,
     model_name,
     permit,
@@ -40,7 +40,7 @@ DESCRIPTION = 5000
 """Characters a server's database keeps of a description; SQLite keeps all."""
 
 
-class VersionStore:
+class VersionStore(Reader):
     """`registry.store.Store` on whatever `backend` keeps things in."""
 
     def __init__(
@@ -51,12 +51,9 @@ class VersionStore:
         key: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._backend, self._root = backend, root
-        memory = root / "heads" if root else None
-        self._guard = Guard(backend, memory=memory, key=key, clock=clock)
-        self._docket = Docket(backend, self._guard, key=key)
+        super().__init__(backend, root, key=key, clock=clock)
+        self._docket = Docket(backend, key=key)
         self._subjects: dict[str, card.Subject] = {}
-        self._copies = tempfile.TemporaryDirectory(prefix="assay-")
 
     def begin(
         self,
@@ -115,87 +112,92 @@ class VersionStore:
     def publish(self, publication: Publication, *, parent: str) -> Version:
         """Make the version of these weights, or add evidence to the one there is.
 
-        First the run and its files, then the version, then the tag that seals it: what is
-        interrupted before has no tag and is completed under the same run next time.
+        First the run's files, then the version, then the entry of the history with the seal
+        of all that is published, then the numbers a reviewer sees, and last the tag that
+        makes it a version: what is interrupted before is completed next time.
         """
         name, weights = model_name(publication.name), publication.evidence.subject
         with self._turn(name), tempfile.TemporaryDirectory() as tmp:
-            aside = Path(tmp)
+            aside, chain = Path(tmp), self._guard.chain(name)
             found = next(iter(self._backend.search(name, weights)), None)
-            known = self._read(found) if found and found.evidence else None
+            if found is None and chain.entries and not self._backend.search(name):
+                raise EvidenceError(
+                    f"{name}: its versions were deleted and its history was not; restore them "
+                    "from a backup, or publish under another name"
+                )
+            before = self._seal_before(chain, found)
+            known = self._read(found, before.evidence) if found and before else None
             evidence = bundle.join(known, publication.evidence)
             digest = bundle.write(evidence, aside / layout.EVIDENCE)
-            if found and found.evidence == digest:
+            if found and before and digest == before.evidence == found.evidence:
                 return self.version(name, found.number)
+            run = found.run if found else self._variant_run(publication, parent)
             subject = self._subjects[digest] = card.Subject.of(
                 name, publication.title, evidence
             )
-            run = found.run if found else self._variant_run(publication, parent)
-            self._upload(run, publication, subject, aside)
+            (aside / layout.CARD).write_text(card.render(subject), "utf-8")
+            layout.gather(publication.attachments, aside)
+            files = self._upload(run, publication, aside, whole=before is None)
             text = card.render(subject, limit=self._limit)
-            number = found.number if found else self._register(publication, run, text)
+            number = found.number if found else self._backend.register(
+                name, run, tags=_marks(publication), description=text
+            )  # fmt: skip
             now = self._backend.version(name, number)
             if now is None:
                 raise EvidenceError(f"{name}/{number}: the version vanished; publish it again")
             # A verdict on other evidence is none on this.
-            seal = {
+            marks = {
                 **_marks(publication),
                 **({"assay.verdict": ""} if now.verdict else {}),
                 "assay.evidence": digest,
                 "assay.sealed": digest,
             }
-            self._backend.describe(now, tags=seal, description=text if found else None)
+            new = Published(
+                now, evidence, digest, self._left(now, before) | files, marks,
+                bundle.metrics(subject.measures),
+                {k: str(v) for k, v in publication.params.items()}, text,
+            )  # fmt: skip
+            seal = self._seal(now, new, before)
+            self._backend.log(
+                run, params=seal.params, metrics=seal.metrics, tags=_ours(publication.tags),
+                datasets=publication.datasets,
+            )  # fmt: skip
+            self._backend.describe(now, tags=_sealed_last(seal.tags), description=text)
             self._backend.end(run, ok=True)
             return self.version(name, number)
 
-    def version(self, name: str, number: str) -> Version:
-        """A sealed version. SpecError where there is none."""
-        found = self._backend.version(model_name(name), number)
-        if found is None or not found.evidence:
-            raise SpecError(f"{name}/{number}: there is no such version")
-        return found
-
-    def versions(self, name: str) -> tuple[Version, ...]:
-        """All sealed versions, oldest first; none for an unknown name."""
-        return tuple(v for v in self._backend.search(model_name(name)) if v.evidence)
-
-    def resolve(self, name: str, alias: str) -> Version | None:
-        """The version an alias points at, or None. EvidenceError where it is not sealed."""
-        found = self._backend.alias(model_name(name), alias)
-        if found is not None and not found.evidence:
-            raise EvidenceError(
-                f"{name}@{alias}: points at version {found.number}, which was never sealed; "
-                "publish its weights again"
-            )
-        return found
-
-    def evidence(self, name: str, number: str) -> Evidence:
-        """Everything stored about a version, verified against its digests."""
-        return self._read(self.version(name, number))
-
-    def attachment(self, version: Version, path: str) -> Path:
-        """A file among a version's artifacts; a server's copy lives as long as the store."""
-        aside = Path(self._copies.name) / version.run
-        aside.mkdir(exist_ok=True)
-        found = self._backend.fetch(version.run, path, aside)
-        if not found.exists():
-            raise EvidenceError(f"{version.name}/{version.number}: it has no file {path}")
-        return found
-
-    def decision(self, version: Version) -> Decision | None:
-        """The last decision on a version, or None where it was never judged."""
-        if not version.verdict:
+    def _seal_before(self, chain: Chain, found: Version | None) -> Seal | None:
+        """What a version was last sealed as; None where it never was."""
+        last = chain.last(found.number, *SEALED) if found else None
+        if found is None or last is None:
             return None
-        path = self.attachment(version, layout.DECISION)
-        found = layout.read_decision(path, version)
-        entry = self.history(version.name).last(version.number, "decision")
-        folder = self.attachment(version, layout.SEALS).parent
-        if (
-            entry is None
-            or sealing.digest_of(path) != sealing.read(folder, entry.seal).decision
-        ):
-            raise EvidenceError(f"{path}: it was altered since it was sealed; judge again")
-        return found
+        return sealing.read(self.attachment(found, layout.SEALS).parent, last.seal)
+
+    def _left(self, now: Version, before: Seal | None) -> dict[str, str]:
+        """Evidence that a broken-off publication left; no index refers to it."""
+        if before is None:
+            return {}
+        held = sealing.digests(self.attachment(now, layout.EVIDENCE), skip=())
+        found = {f"{layout.EVIDENCE}/{path}": digest for path, digest in held.items()}
+        return {path: digest for path, digest in found.items() if path not in before.files}
+
+    def _seal(self, now: Version, new: Published, before: Seal | None) -> Seal:
+        """Seal what is published, and put that on record."""
+        with tempfile.TemporaryDirectory() as tmp:
+            seal = self._docket.publish(Path(tmp), new, before)
+            self._backend.upload(now.run, Path(tmp))
+        sealed = replace(now, evidence=new.digest, weights=seal.weights)
+
+        def write(chain: Chain) -> Entry | None:
+            last = chain.last(now.number, *SEALED)
+            if last is not None and last.seal == seal.digest:
+                return None
+            return self._guard.entry(
+                chain, "publication", sealed, seal=seal.digest, by=PUBLISHER
+            )
+
+        self._guard.append(now.name, write)
+        return seal
 
     def nominate(self, version: Version) -> None:
         """Point `candidate` at a version."""
@@ -212,7 +214,8 @@ class VersionStore:
         """
         belongs(version, decision)
         with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
-            now = self.version(version.name, version.number)
+            _, held, before = self._standing(version)
+            now = held.version
             if decision.same_as(self.decision(now)):
                 return now
             if now.verdict:
@@ -226,11 +229,12 @@ class VersionStore:
             (Path(tmp) / layout.CARD).write_text(
                 card.render(self._subject(now), decision), "utf-8"
             )
-            sealed = self._docket.write(
+            sealed = self._docket.judge(
                 Path(tmp),
                 Judged(now, decision, policy, marks, text),
                 self._subject(now).evidence,
-                self._files(now),
+                before,
+                stale=(held.folder / layout.SIGNATURE).is_file(),
             )
             self._backend.upload(now.run, Path(tmp))
             self._backend.log(now.run, tags=marks)
@@ -266,60 +270,6 @@ class VersionStore:
         note = f"by a tag: {said.note}" if said.note else "by a tag"
         return self._guard.entry(chain, "approval", now, by=said.by, note=note[:NOTE])
 
-    def judgements(self, version: Version) -> tuple[Judgement, ...]:
-        """Every decision on a version, oldest first."""
-        chain = self.history(version.name)
-        judged = [
-            e for e in chain.entries if e.kind == "decision" and e.version == version.number
-        ]
-        if not judged:
-            return ()
-        folder = self._shelves(version)
-        return tuple(sealing.judgement(folder, entry) for entry in judged)
-
-    def _shelves(self, version: Version) -> Path:
-        """Where everything lies that a judgement consists of."""
-        for shelf in (layout.SEALS, layout.DECISIONS, layout.POLICIES):
-            self.attachment(version, shelf)
-        return self.attachment(version, layout.EVIDENCE).parent
-
-    def case_then(self, version: Version, judged: Judgement) -> Case:
-        """What a judgement of a version was about, from the evidence as it stood then."""
-        seal = sealing.read(self.attachment(version, layout.SEALS).parent, judged.entry.seal)
-        old = judged.decision
-        return Case(
-            candidate=self.evidence_at(version, seal.evidence),
-            parent=self._referenced(version.name, seal.parent, old.parent),
-            champion=self._referenced(version.name, seal.champion, old.champion),
-            approvals=old.approvals,
-            looks=old.looks,
-            today=date.fromisoformat(old.on),
-        )
-
-    def _referenced(self, name: str, then: sealing.Reference, weights: str) -> Evidence | None:
-        if not weights:
-            return None
-        if not then.version:
-            raise EvidenceError(f"the evidence of {weights[:12]} is not in the registry")
-        found = self.evidence_at(self.version(name, then.version), then.evidence)
-        if found.subject != weights:
-            raise EvidenceError(
-                f"version {then.version} is about {found.subject[:12]}, not {weights[:12]}"
-            )
-        return found
-
-    def records(self, version: Version) -> Mapping[str, str]:
-        """The digest of each part's records, by the part's name, as they stand now."""
-        return bundle.records(self.attachment(version, layout.EVIDENCE), version.evidence)
-
-    def bases(self, version: Version) -> Mapping[str, str]:
-        """The question each part answers, by the part's name, as they stand now."""
-        return bundle.bases(self.attachment(version, layout.EVIDENCE), version.evidence)
-
-    def evidence_at(self, version: Version, digest: str) -> Evidence:
-        """What was known of a version when its evidence had this digest."""
-        return bundle.read(self.attachment(version, layout.EVIDENCE), digest)
-
     def promote(
         self,
         version: Version,
@@ -343,6 +293,7 @@ class VersionStore:
                     f"{name}/{number}: this decision is not the one on record; judge the "
                     "version again and promote it by what is recorded then"
                 )
+            self._require_sealed(now, judged)
             if champion and champion.number == number:
                 return None
             return self._guard.move(chain, "promotion", now, judged, by=by, note=note)
@@ -362,7 +313,9 @@ class VersionStore:
 
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again."""
-        _named(by, "rollback")
+        by = _named(by, "rollback")
+        if to is not None:
+            self._put_back(name, by)
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
@@ -383,9 +336,24 @@ class VersionStore:
         self._guard.follow(name, chain)
         return self.version(name, chain.champion or "")
 
+    def _put_back(self, name: str, by: str) -> None:
+        """Point aliases that were moved by hand where the history says, and note that."""
+
+        def write(chain: Chain) -> Entry | None:
+            pointed = self.pointed(name, CHAMPION)
+            if chain.champion is None or interrupted(chain, pointed):
+                return None
+            if not misplaced(chain, pointed):
+                return None
+            note = f"the champion alias had been moved by hand to {pointed or 'none'}"
+            now = self.version(name, chain.champion)
+            return self._guard.entry(chain, "repair", now, by=by, note=note)
+
+        self._guard.follow(name, self._guard.append(name, write))
+
     def approve(self, version: Version, *, by: str, note: str = "") -> Version:
         """Say yes, as a person, to exactly these weights."""
-        _named(by, "approval")
+        by = _named(by, "approval")
         now = self.version(version.name, version.number)
         value = " ".join([now.weights, *note.split()])
         if now.tags.get(APPROVAL + by) != value:
@@ -396,59 +364,25 @@ class VersionStore:
             self._backend.describe(now, tags={APPROVAL + by: value})
         return self.version(version.name, version.number)
 
-    def approvals(self, version: Version) -> tuple[Approval, ...]:
-        """What people said of a version, also by a tag in the registry's own pages."""
-        return approvals_in(self.version(version.name, version.number).tags)
-
-    def history(self, name: str) -> Chain:
-        """Everything that happened to a model; empty for an unknown name."""
-        return self._guard.history(name)
-
-    def anchors(self, name: str) -> Mapping[str, str]:
-        """Where the head of a history is remembered, and which."""
-        return self._guard.anchors(name)
-
     def remember(self, name: str, chain: Chain) -> None:
         """Remember the head of a history that was verified."""
         self._guard.remember(name, chain)
 
-    def signed_head(self, name: str) -> tuple[str, str]:
-        """The anchor that was signed last, and its signature; empty where none was."""
-        return self._guard.signed_head(name)
-
-    def pointed(self, name: str, alias: str) -> str | None:
-        """Number of the version an alias points at, sealed or not."""
-        return self._guard.pointed(name, alias)
-
-    def snapshot(self, name: str, number: str) -> Snapshot | None:
-        """A version as it stands, sealed or not, with all its files; None: there is none."""
-        found = self._backend.version(model_name(name), number)
-        if found is None:
-            return None
-        facts = self._backend.facts(found.run)
-        own = f"{facts.artifacts.rstrip('/')}/{layout.MODEL}"
-        astray = tuple(p for p in self._backend.loads(found.name, found.number) if p != own)
-        return Snapshot(found, self._files(found), facts.metrics, facts.params, astray)
-
-    def _files(self, version: Version) -> Path:
-        """All files of a version's run; a fresh copy, for an old one may hold what is gone."""
-        aside = Path(tempfile.mkdtemp(dir=self._copies.name))
-        return self._backend.fetch(version.run, "", aside)
-
     def _require_sealed(self, version: Version, judged: Entry) -> None:
-        """Refuse a version that is not what was judged.
+        """Refuse a champion that is not what was judged.
 
         Raises:
-            GateRefused: with what was altered.
+            EvidenceError: with what was altered, or that evidence was added since.
         """
-        now = self.snapshot(version.name, version.number)
-        try:
-            assert now is not None
-            wrong = sealing.differences(sealing.read(now.folder, judged.seal), now)
-        except EvidenceError as error:
-            wrong = [str(error)]
-        if wrong:
-            raise GateRefused(f"{version.name}: not rolled back; {wrong[0]}")
+        where = f"{version.name}/{version.number}"
+        chain, now, _ = self._standing(version)
+        if chain.last(version.number, *SEALED) != judged:
+            raise EvidenceError(f"{where}: evidence was added since it was judged; judge it")
+        if now.astray:
+            raise EvidenceError(
+                f"{where}: it would be loaded from {now.astray[0]}, which is not its run's "
+                "model; register it again"
+            )
 
     @property
     def _limit(self) -> int:
@@ -478,37 +412,20 @@ class VersionStore:
         return left
 
     def _upload(
-        self, run: str, publication: Publication, subject: card.Subject, aside: Path
-    ) -> None:
-        """Everything but the model: evidence (already in `aside`), card, files, numbers."""
-        (aside / layout.CARD).write_text(card.render(subject), "utf-8")
-        layout.gather(publication.attachments, aside)
+        self, run: str, publication: Publication, aside: Path, *, whole: bool
+    ) -> dict[str, str]:
+        """Upload what is in `aside`, and the model too where it is `whole`; returns digests."""
+        files = sealing.digests(aside)
         self._backend.upload(run, aside)
-        self._backend.log(
-            run,
-            params=publication.params,
-            metrics=bundle.metrics(subject.measures),
-            tags=_ours(publication.tags),
-            datasets=publication.datasets,
-        )
-
-    def _register(self, publication: Publication, run: str, text: str) -> str:
-        """Upload the model and make a version of it, not yet sealed."""
+        if not whole:
+            return files
         with tempfile.TemporaryDirectory() as tmp:
             self._backend.write_model(Path(tmp) / layout.MODEL, publication)
+            files |= sealing.digests(Path(tmp))
             self._backend.upload(run, Path(tmp))
+        data = sealing.digests(publication.folder, skip=())
         self._backend.upload(run, publication.folder, layout.DATA)
-        return self._backend.register(
-            publication.name, run, tags=_marks(publication), description=text
-        )
-
-    def _read(self, version: Version) -> Evidence:
-        found = bundle.read(self.attachment(version, layout.EVIDENCE), version.evidence)
-        if found.subject != version.weights:
-            raise EvidenceError(
-                f"{version.name}/{version.number}: its evidence is about {found.subject[:12]}"
-            )
-        return found
+        return files | {f"{layout.DATA}/{path}": digest for path, digest in data.items()}
 
     def _subject(self, version: Version) -> card.Subject:
         if version.evidence not in self._subjects:
@@ -519,12 +436,20 @@ class VersionStore:
         return self._subjects[version.evidence]
 
 
-def _named(by: str, what: str) -> None:
-    """Refuse a name that no tag may have."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}", by):
+def _named(by: str, what: str) -> str:
+    """Somebody's name without needless spaces; refuses one that no tag may have."""
+    name = " ".join(by.split())
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}", name):
         raise SpecError(
             f"{what} by {by!r}: say who, in up to 100 letters, digits, spaces, _ . and -"
         )
+    return name
+
+
+def _sealed_last(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tag that makes a version of it is set when all others are."""
+    last = "assay.sealed"
+    return {**{k: v for k, v in tags.items() if k != last}, last: tags[last]}
 
 
 def _marks(publication: Publication) -> dict[str, str]:

@@ -5,16 +5,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
 from audits.evidence import Part
 from audits.model import Example
+from audits.rows import TRUNCATED
 from audits.settings import Settings
 from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 5
 """How many facts that are not as declared are named."""
@@ -45,6 +50,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from registry import parts
     from tasks import dataset
     from tasks.handed import handed, said_of
+    from tasks.models.asked import room
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
@@ -68,10 +74,16 @@ def audit(settings: AuditRun, job: Job) -> None:
         conditions=model.conditions
         | selfcheck(model)
         | said_of(asked.wanted, tools)
+        | room(model, _shortened(records))
         | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
     )
     parts.write(part, job.out)
+
+
+def _shortened(records: "pd.DataFrame") -> int:
+    """Examples that are invalid since the window cut off the beginning of a context."""
+    return int(records.loc[records["why"] == TRUNCATED, "example"].nunique())
 
 
 def require_dataset(asked: AnyAudit, inputs: Mapping[str, Artifact]) -> None:

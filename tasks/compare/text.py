@@ -24,8 +24,8 @@ def text_drift(
     text.
 
     Raises:
-        NotComparable: a model predicts no next token (`Predicts`), or vocabularies or
-            windows are not the same.
+        NotComparable: a model predicts no next token (`Predicts`), or vocabularies,
+            windows or what stands before a text are not the same.
         MeasureError: a model gives what is not finite.
     """
     if not (isinstance(base, Predicts) and isinstance(variant, Predicts)):
@@ -34,6 +34,7 @@ def text_drift(
             "so there is no KL; compare the models on tasks"
         )
     _require_one_vocabulary(base, variant)
+    _require_one_beginning(base, variant)
     found = TextDrift()
     texts = [text for _, text in documents]
     done = 0
@@ -63,6 +64,27 @@ def _require_one_vocabulary(base: Predicts, variant: Predicts) -> None:
         raise NotComparable(
             f"the tokenizers differ in {odd} entries, so token ids mean different things and "
             "there is no KL; compare the models on tasks"
+        )
+
+
+def _require_one_beginning(base: Predicts, variant: Predicts) -> None:
+    """Where both models say what they put before a text: the same policy and token?"""
+    policies = [getattr(model, "bos_policy", None) for model in (base, variant)]
+    tokens = [
+        getattr(getattr(model, "encoder", None), "prefix", None) for model in (base, variant)
+    ]
+    if None in policies or None in tokens:
+        return
+    if policies[0] != policies[1] or tokens[0] != tokens[1]:
+        ours, theirs = (
+            f"{policy} with token {token}"
+            for policy, token in zip(policies, tokens, strict=True)
+        )
+        raise NotComparable(
+            f"the models do not begin a text alike (BOS policy {ours} in the base, {theirs} in "
+            "the variant), so they answer in different contexts and there is no KL; give both "
+            "the same BOS settings (tokenizer_config.json, or the GGUF file's header), or "
+            "compare the models on tasks"
         )
 
 

@@ -76,6 +76,11 @@ def _questions(kind: str, task: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_ROWS[name]:<32}{'—':>10}  {why}"
     if task["invalid"]:
         yield f"{task['invalid']:,} questions without an answer count at their worst"
+    if any(cut := task["truncated"].values()):
+        yield (
+            "longer than the model's window and cut on the left: {:,} questions in the base, "
+            "{:,} in the variant".format(*cut)
+        )
     listed = [e for e in task["changed"] if e["change"] != "right to right"]
     if listed:
         said = [f"{e['example']} ({e['change']})" for e in listed[:SHOWN]]

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.evaluate.finding import Finder
+from audits.errors import SpecError
+from tasks.evaluate.finding import Finder, Found
 from tasks.evaluate.records import Outcome, outcome
 from tasks.evaluate.settings import EvaluateSettings
 from tasks.evaluate.table import Results
@@ -43,8 +44,10 @@ def run_tasks(
     with _hushed():
         finder = Finder(settings, folder, scratch, context)
         found = [finder.find(name) for name in settings.tasks]
+        _require_once(found)
+        asked = HarnessModel(model, seed=settings.seed)
         results = lm_eval.simple_evaluate(
-            model=HarnessModel(model, seed=settings.seed),
+            model=asked,
             tasks=[built for task in found for built in task.built],
             task_manager=finder.mine,
             num_fewshot=settings.num_fewshot,
@@ -60,7 +63,21 @@ def run_tasks(
             fewshot_random_seed=settings.seed,
         )
     samples = results["samples"]
-    return results, [outcome(task, samples, settings.metrics) for task in found]
+    lost = asked.truncated
+    return results, [outcome(task, samples, settings.metrics, lost) for task in found]
+
+
+def _require_once(found: Sequence[Found]) -> None:
+    """Refuse a task that stands alone and in a group: its documents would count twice."""
+    whose: dict[str, str] = {}
+    for task in found:
+        for leaf in task.leaves:
+            if leaf.name in whose:
+                raise SpecError(
+                    f"evaluate: the documents of {leaf.name!r} are asked by both "
+                    f"{whose[leaf.name]!r} and {task.name!r}; leave one of them out"
+                )
+            whose[leaf.name] = task.name
 
 
 @contextmanager

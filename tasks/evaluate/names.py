@@ -34,11 +34,19 @@ def require_tasks(
 
 
 def require_include_path(settings: EvaluateSettings) -> None:
-    """Refuse an `include_path` that is no folder."""
-    if settings.include_path is not None and not Path(settings.include_path).is_dir():
+    """Refuse an `include_path` that is no folder, or a folder without a task."""
+    path = settings.include_path
+    if path is None:
+        return
+    if not Path(path).is_dir():
         raise SpecError(
-            f"evaluate: include_path {settings.include_path!r} is no folder; give the "
-            "folder that holds the tasks' YAML files"
+            f"evaluate: include_path {path!r} is no folder; give the folder that holds the "
+            "tasks' YAML files"
+        )
+    if not any(included(path)):
+        raise SpecError(
+            f"evaluate: include_path {path!r} holds no .yaml file that names a task, a group "
+            "or a tag; give the folder that holds the tasks' YAML files, or leave it out"
         )
 
 

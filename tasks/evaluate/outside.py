@@ -55,7 +55,7 @@ def outside(settings: EvaluateSettings, sets: Collection[str], locate: Locate) -
         locate: finds a file of the data catalog.
 
     Raises:
-        SpecError: `include_path` is no folder.
+        SpecError: `include_path` is no folder with tasks.
         EvidenceError: a file of the catalog has other bytes.
     """
     require_include_path(settings)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
+TRUNCATED = "truncated"
+"""Column of how many tokens a question's context lost on its left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -72,10 +75,14 @@ def outcome(
     found: "Found",
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
     metrics: Sequence[str],
+    lost: Mapping[tuple[str | None, int | None], int | None],
 ) -> Outcome:
     """Turn lm-eval's logged samples of a requested task into records.
 
-    Where a task has several filters, its first one counts.
+    Where a task has several filters, its first one counts. `truncated` is in a record how
+    many tokens of `lost` (see `HarnessModel.truncated`) its context was cut by: lm-eval
+    counts such an answer like any other. It is absent where the model does not tell; a text
+    scored in windows loses nothing.
     """
     rows: list[Row] = []
     hashes: list[str] = []
@@ -95,6 +102,7 @@ def outcome(
                 {"question": f"task/{found.name}", "task": leaf.name}
                 | key
                 | _values(sample, metrics)
+                | _truncated(lost.get((leaf.task.config.task, sample["doc_id"]), 0))
             )
             hashes.append(_question_hash(sample))
     return Outcome(
@@ -106,6 +114,10 @@ def outcome(
         notes=notes,
         documents=found.documents,
     )
+
+
+def _truncated(tokens: int | None) -> dict[str, object]:
+    return {} if tokens is None else {TRUNCATED: float(tokens)}
 
 
 def _question_hash(sample: Mapping[str, Any]) -> str:

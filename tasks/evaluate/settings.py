@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from audits.estimand import Declared, Ratio
 from audits.settings import Settings
@@ -49,6 +49,13 @@ class EvaluateSettings(Settings):
     text_limit: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @field_validator("tasks", "metrics", "texts")
+    @classmethod
+    def _once_each(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if doubled := [name for at, name in enumerate(names) if name in names[:at]]:
+            raise ValueError(f"{doubled[0]!r} stands twice; name it once")
+        return names
 
     @property
     def version(self) -> int:

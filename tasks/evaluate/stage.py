@@ -9,10 +9,12 @@ from audits.errors import SpecError
 from audits.estimand import Declared
 from audits.evidence import Part, records_frame
 from tasks.evaluate.settings import ALL_METRICS, EvaluateSettings
-from tasks.evaluate.table import table, with_documents, with_texts
+from tasks.evaluate.table import cut, table, with_documents, with_texts
 from tasks.job import Job
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.evaluate.records import Outcome
 
 
@@ -33,6 +35,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     from tasks.evaluate.benchmarks import run_tasks
     from tasks.evaluate.samples import write_samples
     from tasks.evaluate.texts import measure_texts
+    from tasks.models.asked import room
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
 
@@ -44,15 +47,17 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     texts = measure_texts(settings, model, folder)
     job.note("scores", model.counts)
     outcomes = [*benchmarks, *texts]
+    records = records_frame(row for outcome in outcomes for row in outcome.rows)
     part = Part(
         name="evaluate",
         kind="evaluate",
         declared=_kept(settings, outcomes),
         expected=tuple(e for outcome in outcomes for e in outcome.expected),
-        records=records_frame(row for outcome in outcomes for row in outcome.rows),
+        records=records,
         basis=basis(settings, outcomes),
         conditions=model.conditions
         | selfcheck(model)
+        | room(model, _shortened(records))
         | {"lm_eval": metadata.version("lm-eval")},
         notes={outcome.name: dict(outcome.notes) for outcome in outcomes}
         | {"documents": [said for outcome in outcomes for said in outcome.documents]},
@@ -62,8 +67,18 @@ def evaluate(settings: EvaluateSettings, job: Job) -> None:
     results = with_texts(results, part)
     text = json.dumps(results, indent=1, sort_keys=True, default=str)
     (job.out / "lm_eval.json").write_text(text + "\n", "utf-8")
-    said = with_documents(table(results), [d for o in outcomes for d in o.documents])
+    documents = [d for o in outcomes for d in o.documents]
+    said = with_documents(table(results), documents, cut(part))
     (job.out / "table.md").write_text(said + "\n", "utf-8")
+
+
+def _shortened(records: "pd.DataFrame") -> int | None:
+    """Questions that lost their beginning; None where the model did not tell of each."""
+    from tasks.evaluate.records import TRUNCATED
+
+    if TRUNCATED not in records or records.loc[records["why"] == "", TRUNCATED].isna().any():
+        return None
+    return int((records[TRUNCATED] > 0).sum())
 
 
 def basis(settings: EvaluateSettings, outcomes: Sequence["Outcome"]) -> str:

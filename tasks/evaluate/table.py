@@ -26,9 +26,25 @@ def table(results: Mapping[str, Any]) -> str:
     return str(make_table(dict(results))).rstrip()
 
 
-def with_documents(text: str, documents: Sequence[str]) -> str:
-    """The table, and below it how many documents came from where."""
-    return "\n".join([text, "", "documents", *(f"- {said}" for said in documents)])
+def with_documents(text: str, documents: Sequence[str], said_of_cuts: str = "") -> str:
+    """The table, below it what was cut, and how many documents came from where."""
+    cuts = ["", said_of_cuts] if said_of_cuts else []
+    listed = [f"- {said}" for said in documents]
+    return "\n".join([text, *cuts, "", "documents", *listed])
+
+
+def cut(part: Part) -> str:
+    """How many questions lost their beginning for want of room; empty where none did."""
+    truncated = part.conditions["truncated"]
+    if not isinstance(truncated, int):
+        return "whether the questions fit the model's window is not known: it does not tell"
+    if not truncated:
+        return ""
+    asked = part.records["question"].str.startswith("task/").sum()
+    return (
+        f"{truncated:,} of {asked:,} questions were longer than the window of "
+        f"{part.conditions['window']:,} tokens and were cut on the left, as lm-eval does"
+    )
 
 
 def with_texts(results: Results, part: Part) -> Results:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audits.errors import AuditError, SpecError
 from audits.model import LanguageModel
-from tasks.evaluate.records import Outcome
+from tasks.evaluate.records import TRUNCATED, Outcome
 from tasks.evaluate.settings import EvaluateSettings
 from tasks.models.asked import ScoresText
 
@@ -58,6 +58,7 @@ def _measure(name: str, limit: int | None, model: ScoresText, folder: Path) -> O
                 "bits": -score.logprob / math.log(2),
                 "bytes": float(score.n_bytes),
                 "tokens": float(score.n_tokens),
+                TRUNCATED: 0.0,  # windows hold every token once
             }
         )  # fmt: skip
     return Outcome(

@@ -15,6 +15,21 @@ class Loaded(LanguageModel, Protocol):
         ...
 
 
+def room(model: LanguageModel, truncated: int | None) -> dict[str, str | int]:
+    """Conditions to record: how much the model sees at once, and how often that was too little.
+
+    Args:
+        model: whom was asked.
+        truncated: how many examples lost the beginning of a context; None where the model
+            did not tell.
+    """
+    window = getattr(model, "max_length", None)
+    seen = {} if window is None else {"window": int(window)}
+    if window is None or truncated is None:
+        return {**seen, "truncated": "not known"}
+    return {**seen, "truncated": truncated}
+
+
 @runtime_checkable
 class ScoresText(Protocol):
     """A model that scores texts of any length in windows."""

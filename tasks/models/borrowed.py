@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,22 @@ from lm_eval.api.model import LM, TemplateLM
 
 from audits.errors import AssayError, AuditError, EvidenceError, MeasureError, SpecError
 from audits.evidence import Conditions
-from audits.model import Score
+from audits.model import Score, require_generation, require_text
 from tasks.models.borrowing import LOCAL, PREFIX, Borrowed
 from tasks.models.folder import weights_digest
 from tasks.models.quiet import patient_bars, quiet
 
 OF_TRANSFORMERS = ("hf", "hf-auto", "huggingface")
 """Backends that take our `dtype` and device where the reference gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """What a pair becomes: tokens of its continuation, and what became of its context."""
+
+    n_tokens: int
+    stable: bool
+    truncated: int | None
 
 
 class BorrowedModel:
@@ -38,6 +48,16 @@ class BorrowedModel:
         """The model's tokenizer where lm-eval holds one, for its chat template."""
         return getattr(self.lm, "tokenizer", None)
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the model sees at once; None where lm-eval's model does not tell.
+
+        A server that is sent text and no tokens may cut it, refuse it, or have more room.
+        """
+        sent = getattr(self.lm, "tokenized_requests", True)
+        found = getattr(self.lm, "max_length", None) if self._counts() and sent else None
+        return found if isinstance(found, int) else None
+
     def score(
         self,
         requests: Sequence[tuple[str, str]],
@@ -56,14 +76,26 @@ class BorrowedModel:
             raise AuditError(
                 "lm-eval's models give no values per token; ask a model folder instead"
             )
+        require_text(part for request in requests for part in request)
         for context, text in requests:
             if not text:
                 raise AuditError(
                     f"nothing to score: the continuation after {context[-60:]!r} is empty"
                 )
         pairs = [_move_spaces(context, text) for context, text in requests]
+        encoded = [self._encoded(*pair) for pair in pairs]
         answers = self._ask(self.lm.loglikelihood, "loglikelihood", pairs)
-        return [self._scored(pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
+        return [
+            Score(
+                logprob=_finite(logprob, text),
+                n_tokens=each.n_tokens,
+                n_bytes=len(text.encode()),
+                greedy=bool(greedy),
+                boundary_stable=each.stable,
+                truncated=each.truncated,
+            )
+            for (_, text), each, (logprob, greedy) in zip(pairs, encoded, answers, strict=True)
+        ]
 
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts; whether greedy decoding would say them is not known: false.
@@ -72,6 +104,7 @@ class BorrowedModel:
             AuditError: the tokenizer puts a BOS before each text, which lm-eval scores with
                 it, and `add_special` does not ask for that; or lm-eval could not answer.
         """
+        require_text(texts)
         if not add_special and self._adds_bos():
             raise AuditError(
                 "lm-eval scores the BOS that this model's tokenizer adds to a text; measure "
@@ -105,6 +138,10 @@ class BorrowedModel:
         Raises:
             AuditError: a temperature is given, or lm-eval could not answer.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if temperature:
             raise AuditError(
                 f"lm-eval's models cannot sample with a given seed (temperature "
@@ -117,6 +154,13 @@ class BorrowedModel:
         asked = [(prompt, dict(how)) for prompt in prompts]
         said = self._ask(self.lm.generate_until, "generate_until", asked)
         return [[_until(str(text), stop)] * n for text in said]
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; None where the window is not known."""
+        if (window := self.max_length) is None:
+            return [None] * len(prompts)
+        room = window - max_new_tokens
+        return [max(0, len(self._tokens(prompt)) - room) for prompt in prompts]
 
     def _ask(
         self, method: Callable[[list[Any]], Any], kind: str, asked: Sequence[tuple[Any, ...]]
@@ -139,31 +183,42 @@ class BorrowedModel:
                 f"{' '.join(str(error).split()):.200}); ask for less or another model"
             ) from error
 
-    def _scored(self, pair: tuple[str, str], answer: tuple[float, bool]) -> Score:
-        context, text = pair
-        tail, stable = self._encoded(context, text)
-        return Score(
-            logprob=_finite(answer[0], text),
-            n_tokens=len(tail),
-            n_bytes=len(text.encode()),
-            greedy=bool(answer[1]),
-            boundary_stable=stable,
-        )
+    def _encoded(self, context: str, text: str) -> "_Encoded":
+        """A pair's tokens as lm-eval splits them.
 
-    def _encoded(self, context: str, text: str) -> tuple[list[int], bool]:
-        """The continuation's tokens as lm-eval splits them, and whether the split is clean."""
-        if not isinstance(self.lm, TemplateLM):
-            return [], True
+        Raises:
+            AuditError: the continuation is longer than the window; not every backend of
+                lm-eval sees to that.
+        """
+        if not self._counts():
+            return _Encoded(0, True, None)
         if context:
             head, tail = self.lm._encode_pair(context, text)
             whole = self.lm.tok_encode(context + text)
-            return tail, list(whole[: len(head)]) == list(head)
-        tail = self.lm.tok_encode(text, add_special_tokens=False)
-        led = len(tail) > 1 and tail[0] == self.lm.prefix_token_id
-        return (tail[1:] if led else tail), True
+            stable = list(whole[: len(head)]) == list(head)
+        else:
+            tail, stable = self.lm.tok_encode(text, add_special_tokens=False), True
+            led = len(tail) > 1 and tail[0] == self.lm.prefix_token_id
+            head, tail = ([], tail[1:]) if led else ([], tail)
+        if (window := self.max_length) is None:
+            return _Encoded(len(tail), stable, None)
+        if len(tail) > window:
+            raise AuditError(
+                f"{text[:60]!r}: {len(tail)} tokens to score exceed the model's {window} "
+                "positions; shorten the text or score it in windows"
+            )
+        # transformers' models are fed all but the last token; the others count it too
+        room = window + 1 if hasattr(self.lm, "AUTO_MODEL_CLASS") else window
+        lost = max(0, len(head) + len(tail) - room)
+        return _Encoded(len(tail), stable, min(len(head), lost))
 
     def _tokens(self, text: str) -> Sequence[int]:
-        return self.lm.tok_encode(text) if isinstance(self.lm, TemplateLM) else ()
+        return self.lm.tok_encode(text) if self._counts() else ()
+
+    def _counts(self) -> bool:
+        """Whether lm-eval's model has a tokenizer; an address need not come with one."""
+        backend = getattr(self.lm, "tokenizer_backend", "its own")
+        return isinstance(self.lm, TemplateLM) and backend is not None
 
     def _adds_bos(self) -> bool:
         found = self._tokens("a")

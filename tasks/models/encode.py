@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audits.errors import AuditError
+from audits.model import require_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,15 @@ class Encoder:
         return f"empty:{token},context:{token if self.adds_bos else 'none'}"
 
     def plain(self, texts: Iterable[str]) -> list[list[int]]:
-        """Tokens of each text and nothing else."""
+        """Tokens of each text and nothing else.
+
+        Raises:
+            AuditError: a text is none in Unicode.
+        """
         texts = list(texts)
         if not texts:
             return []
+        require_text(texts)
         batch = self.tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, verbose=False
         )
@@ -114,6 +120,11 @@ class Encoder:
         plain = self.tokenizer.encode("a", add_special_tokens=False)
         with_special = self.tokenizer.encode("a")
         return bool(with_special[: 1 + len(plain)] == [self.prefix, *plain])
+
+
+def beyond(encoder: Encoder, prompts: Sequence[str], room: int) -> list[int | None]:
+    """Tokens of each prompt, with the prefix it needs, that do not fit into `room`."""
+    return [max(0, len(tokens) - room) for tokens in encoder.contexts(prompts)]
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -113,7 +113,9 @@ class _Run:
     def _choose(self, logits: torch.Tensor, chances: npt.NDArray[np.float64]) -> torch.Tensor:
         if self.how.temperature == 0:
             return logits.argmax(-1)
-        heights = torch.softmax(logits.double() / self.how.temperature, -1).cumsum(-1)
+        # from the likeliest one down, so that no temperature is too low to divide by
+        below = logits.double() - logits.amax(-1, keepdim=True).double()
+        heights = torch.softmax(below / self.how.temperature, -1).cumsum(-1)
         # scaled by the last height, so that rounding cannot lift a number above them all
         marks = torch.from_numpy(chances).to(heights.device) * heights[:, -1]
         return torch.searchsorted(heights, marks[:, None], right=True)[:, 0]

@@ -27,7 +27,8 @@ class Header:
 
     `types` holds the share of weights stored in each type, largest first: a quantizer falls
     back to other types without a word where rows do not fit, and the file type does not say.
-    Where no `pretokenizer` is stated, llama.cpp splits words in a way of its own.
+    Where no `pretokenizer` is stated, llama.cpp splits words in a way of its own; SentencePiece
+    splits none before it merges.
     """
 
     file: Path
@@ -65,7 +66,7 @@ def read(file: Path) -> Header:
         architecture=architecture,
         file_type=_file_type(fields.number("general.file_type")),
         types=_shares(reader),
-        pretokenizer=fields.text("tokenizer.ggml.pre") or "none stated",
+        pretokenizer=_pretokenizer(fields),
         bos=_special(file, fields, "bos"),
         eos=_special(file, fields, "eos"),
         chat_template=fields.text("tokenizer.chat_template"),
@@ -203,6 +204,12 @@ def _require_sound(
             f"{file}: {len(tokens.data) - different} of its {len(tokens.data)} tokens are "
             f"equal to others; {AGAIN}"
         )
+
+
+def _pretokenizer(fields: _Fields) -> str:
+    if fields.text("tokenizer.ggml.model") == "llama":
+        return "none (SentencePiece)"
+    return fields.text("tokenizer.ggml.pre") or "none stated"
 
 
 def _special(file: Path, fields: _Fields, role: str) -> int | None:

@@ -152,8 +152,10 @@ class _Run:
     def _choose(self, logits: npt.NDArray[np.float32], luck: float) -> int:
         if self.how.temperature == 0:
             return int(logits.argmax())
-        scaled = logits.astype(np.float64) / self.how.temperature
-        heights = np.exp(scaled - scaled.max()).cumsum()
+        # from the likeliest one down, so that no temperature is too low to divide by
+        below = logits.astype(np.float64) - float(logits.max())
+        with np.errstate(over="ignore"):
+            heights = np.exp(below / self.how.temperature).cumsum()
         # scaled by the last height, so that rounding cannot lift a number above them all
         return int(np.searchsorted(heights, luck * heights[-1], side="right"))
 

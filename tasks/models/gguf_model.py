@@ -8,8 +8,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from audits.errors import AuditError, MeasureError
-from audits.model import Score
-from tasks.models.encode import Encoder, Pair
+from audits.model import Score, require_generation
+from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.folder import weights_digest
 from tasks.models.gguf_file import Header, read, runner_version
 from tasks.models.gguf_generate import Sampling, continue_prompts
@@ -21,7 +21,7 @@ from tasks.models.luck import named_lots
 from tasks.models.predictions import Prediction, cut
 from tasks.models.rows import truncate
 from tasks.models.selfcheck import Reservoir
-from tasks.models.windows import windows
+from tasks.models.windows import total, windows
 
 
 class GgufModel:
@@ -91,6 +91,10 @@ class GgufModel:
         names = [c[-40:] + "|" + t[:40] for c, t in requests]
         return self._score(pairs, names, per_token=per_token, moments=moments)
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; see `LanguageModel.truncated`."""
+        return beyond(self.encoder, prompts, self.max_length - max_new_tokens)
+
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts of any length given BOS (or EOS), window after window.
 
@@ -106,7 +110,7 @@ class GgufModel:
         names = [t[:60] for t, parts in zip(texts, windowed, strict=True) for _ in parts]
         scores = iter(self._score(pairs, names))
         return [
-            _total([next(scores) for _ in parts], len(text.encode()))
+            total([next(scores) for _ in parts], len(text.encode()))
             for text, parts in zip(texts, windowed, strict=True)
         ]
 
@@ -158,6 +162,10 @@ class GgufModel:
         Generation ends at the file's end tokens, before a stop string, or after
         `max_new_tokens`. A prompt that leaves no room loses tokens on its left.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if max_new_tokens >= self.max_length:
             raise AuditError(
                 f"cannot generate {max_new_tokens} tokens with a model of {self.max_length} "
@@ -197,7 +205,7 @@ class GgufModel:
         answers = self._answer(fed, moments=moments)
         scores, start = [], 0
         spread = answers.moments.tolist()
-        for pair, name in zip(pairs, names, strict=True):
+        for pair, kept, name in zip(pairs, fed, names, strict=True):
             mine = slice(start, start := start + len(pair.continuation))
             values = answers.logprobs[mine]
             _require_finite(values, name)
@@ -208,6 +216,7 @@ class GgufModel:
                     n_bytes=pair.n_bytes,
                     greedy=bool(answers.greedy[mine].all()),
                     boundary_stable=pair.stable,
+                    truncated=len(pair.context) - len(kept.context),
                     tokens=tuple(values.tolist()) if per_token else (),
                     moments=tuple(map(tuple, spread[mine])) if moments else (),
                     ids=tuple(pair.continuation) if per_token else (),
@@ -296,12 +305,3 @@ def _require_finite(values: npt.NDArray[np.floating], name: str) -> None:
             f"{name!r}: the model gave a log-probability that is not finite; its weights are "
             "damaged or its arithmetic overflowed"
         )
-
-
-def _total(parts: Sequence[Score], n_bytes: int) -> Score:
-    return Score(
-        logprob=sum(p.logprob for p in parts),
-        n_tokens=sum(p.n_tokens for p in parts),
-        n_bytes=n_bytes,
-        greedy=all(p.greedy for p in parts),
-    )

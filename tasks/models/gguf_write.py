@@ -7,6 +7,7 @@ places.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 from audits.errors import SpecError
 
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
 Array = npt.NDArray[np.float32]
 
 
@@ -22,8 +25,8 @@ def write_gguf(folder: Path, out: Path) -> Path:
     """Write the model and the tokenizer of `folder` into the file `out`.
 
     Args:
-        folder: a Llama with `model.safetensors` and a byte-level BPE `tokenizer.json` that
-            splits words as GPT-2 does.
+        folder: a Llama with `model.safetensors` and a `tokenizer.json`: byte-level BPE that
+            splits words as GPT-2 does, or the BPE of SentencePiece with bytes to fall back on.
         out: the file to write.
 
     Raises:
@@ -81,26 +84,74 @@ def _write_vocabulary(writer: Any, folder: Path, rows: int) -> None:  # noqa: AN
     file = folder / "tokenizer.json"
     stored = json.loads(file.read_text("utf-8"))
     model, added = stored["model"], stored["added_tokens"]
-    if model["type"] != "BPE" or not _splits_as_gpt2(stored["pre_tokenizer"]):
-        raise SpecError(
-            f"{file}: only byte-level BPE that splits words as GPT-2 does can be written as "
-            "GGUF"
-        )
     text = {at: token for token, at in model["vocab"].items()}
     text |= {token["id"]: token["content"] for token in added}
-    kind = {
-        token["id"]: gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
-        for token in added
-    }
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    kind = dict.fromkeys(range(rows), gguf.TokenType.UNUSED)
+    kind |= dict.fromkeys(text, gguf.TokenType.NORMAL)
+    if model["type"] == "BPE" and _splits_as_gpt2(stored["pre_tokenizer"]):
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_merges([" ".join(pair) for pair in _merges(model)])
+    elif model["type"] == "BPE" and _is_sentencepiece(stored):
+        writer.add_tokenizer_model("llama")
+        writer.add_add_space_prefix(True)
+        ranks = _ranks(file, model)
+        writer.add_token_scores([-float(ranks.get(text.get(at), 0)) for at in range(rows)])
+        kind |= {at: gguf.TokenType.BYTE for at, said in text.items() if BYTE.fullmatch(said)}
+    else:
+        raise SpecError(
+            f"{file}: only byte-level BPE that splits words as GPT-2 does, and SentencePiece's "
+            "BPE, can be written as GGUF"
+        )
+    for token in added:
+        special = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
+        kind[token["id"]] = special
     writer.add_token_list([text.get(at, f"[unused {at}]") for at in range(rows)])
-    absent = gguf.TokenType.UNUSED
-    writer.add_token_types(
-        [kind.get(at, gguf.TokenType.NORMAL if at in text else absent) for at in range(rows)]
-    )
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])
+    writer.add_token_types([kind[at] for at in range(rows)])
     _write_special(writer, folder, stored, {t["content"]: t["id"] for t in added})
+
+
+def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pairs in the order they are merged in; older files hold them as one string."""
+    split = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    return [(left, right) for left, right in split]
+
+
+def _is_sentencepiece(stored: dict[str, Any]) -> bool:
+    """Blanks become ▁, one stands before each text, and what is unknown becomes bytes."""
+    prepend = {"type": "Prepend", "prepend": "▁"}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    return (
+        stored["pre_tokenizer"] is None
+        and bool(stored["model"].get("byte_fallback"))
+        and stored["normalizer"] == {"type": "Sequence", "normalizers": [prepend, replace]}
+        and all(f"<0x{byte:02X}>" in stored["model"]["vocab"] for byte in range(256))
+    )
+
+
+def _ranks(file: Path, model: dict[str, Any]) -> dict[str | None, int]:
+    """When each piece is made, first 0: llama.cpp knows the order of pieces, not of pairs.
+
+    Raises:
+        SpecError: no order of pieces merges as this tokenizer does.
+    """
+    pairs = _merges(model)
+    ranks: dict[str | None, int] = {}
+    for left, right in pairs:
+        ranks.setdefault(left + right, len(ranks))
+    vocab, known = model["vocab"], set(pairs)
+    order = [ranks[left + right] for left, right in pairs]
+    ways = (
+        (piece[:at], piece[at:]) for piece in vocab for at in range(1, len(piece))
+        if not BYTE.fullmatch(piece)
+    )  # fmt: skip
+    odd = [way for way in ways if way[0] in vocab and way[1] in vocab and way not in known]
+    if order != sorted(order) or odd:
+        raise SpecError(
+            f"{file}: merges pairs in an order that is not one of pieces, as SentencePiece's "
+            "is; llama.cpp would cut words elsewhere, so it is not written as GGUF"
+        )
+    return ranks
 
 
 def _splits_as_gpt2(pre: dict[str, Any] | None) -> bool:

@@ -8,7 +8,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from audits.errors import AuditError, SpecError
-from audits.model import LanguageModel
+from audits.model import LanguageModel, require_generation
 from tasks.models.asked import ScoresText
 
 MAX_NEW_TOKENS = 256
@@ -30,10 +30,16 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
         super().__init__()
         self.model = model
         self.seed = seed
+        self.truncated: dict[tuple[str | None, int | None], int | None] = {}
+        """Tokens that the longest context of each document (task, number) lost on its left,
+        as in lm-eval, for want of room; None where the model does not tell. Texts that are
+        scored in windows lose none and are not listed."""
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """Sum of log-probabilities in nats, and whether greedy decoding would say the same."""
         scores = self.model.score([request.args for request in requests])
+        for request, score in zip(requests, scores, strict=True):
+            self._lost(request, score.truncated)
         return [(score.logprob, score.greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
@@ -59,6 +65,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
         texts: dict[int, str] = {}
         for wanted, numbers in _by_settings(requests).items():
             until, max_new, temperature = wanted
+            _require(requests[numbers[0]].task_name, self.seed, wanted)
             asked: dict[str, list[int]] = {}
             for i in numbers:
                 asked.setdefault(requests[i].args[0], []).append(i)
@@ -69,9 +76,18 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval carries no types
                     prompts, max_new_tokens=max_new, seed=self.seed, temperature=temperature,
                     stop=until, n=n if temperature else 1,
                 )  # fmt: skip
-                for prompt, samples in zip(prompts, found, strict=True):
+                lost = self.model.truncated(prompts, max_new_tokens=max_new)
+                for prompt, samples, tokens in zip(prompts, found, lost, strict=True):
+                    for i in asked[prompt]:
+                        self._lost(requests[i], tokens)
                     texts |= zip(asked[prompt], samples * (n // len(samples)), strict=True)
         return [texts[i] for i in range(len(requests))]
+
+    def _lost(self, request: Any, tokens: int | None) -> None:  # noqa: ANN401 - untyped library
+        document = request.task_name, request.doc_id
+        before = self.truncated.get(document, 0)
+        told = None if before is None or tokens is None else max(before, tokens)
+        self.truncated[document] = told
 
     @property
     def tokenizer_name(self) -> str:
@@ -120,6 +136,16 @@ def _rendered(tokenizer: Any, turns: Sequence[dict[str, str]], prompt: bool) -> 
 
 
 _Wanted = tuple[tuple[str, ...], int, float]
+
+
+def _require(task: str | None, seed: int, wanted: _Wanted) -> None:
+    until, max_new, temperature = wanted
+    try:
+        require_generation(
+            (), max_new_tokens=max_new, seed=seed, temperature=temperature, n=1, stop=until
+        )
+    except SpecError as error:
+        raise SpecError(f"task {task}: {error}") from error
 
 
 def _by_settings(requests: Sequence[Any]) -> dict[_Wanted, list[int]]:

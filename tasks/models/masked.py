@@ -72,6 +72,10 @@ class MaskedModel:
         """
         return self.scorer.score(requests, per_token=per_token, moments=moments)
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Refuse, as `generate` does."""
+        raise self._no_continuation()
+
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Pseudo-log-likelihood of whole texts, window after window.
 
@@ -101,7 +105,10 @@ class MaskedModel:
         Raises:
             AuditError: always; an encoder fills gaps and continues nothing.
         """
-        raise AuditError(
+        raise self._no_continuation()
+
+    def _no_continuation(self) -> AuditError:
+        return AuditError(
             f"the model ({self.hf.config.model_type}) is an encoder with a masked language "
             "head: it scores text and cannot continue it; leave out what generates, or give "
             "a causal model"

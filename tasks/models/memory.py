@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from audits.model import LanguageModel, Score
+from audits.model import LanguageModel, Score, require_generation
 from tasks.artifact import fingerprint
 from tasks.models.asked import Loaded, ScoresText
 from tasks.models.borrowing import STATED
@@ -100,6 +100,10 @@ class Remembering:
         A sample's luck hangs on the place of its prompt among the others of the call, so it
         is no answer to the prompt alone.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if temperature != 0:
             return self.inner.generate(
                 prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature,
@@ -116,6 +120,10 @@ class Remembering:
         what = ["generate", str(max_new_tokens), *stop]
         texts = self._recall(what, [(prompt,) for prompt in prompts], compute, TEXTS)
         return [[text] * n for text in texts]
+
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """The inner model's; counted anew, for it costs little."""
+        return self.inner.truncated(prompts, max_new_tokens=max_new_tokens)
 
     def _recall(
         self,

@@ -12,7 +12,7 @@ from tasks.models.answers import Answers
 from tasks.models.encode import Encoder, Pair
 from tasks.models.progress import Progress
 from tasks.models.selfcheck import Reservoir
-from tasks.models.windows import windows
+from tasks.models.windows import total, windows
 
 ITEMS_AT_ONCE = 4096
 """Requests that are planned together, so that memory does not grow with their number."""
@@ -67,11 +67,15 @@ class Scorer:
         with Progress("scoring", sum(sizes)) as bar:
             for low, high in _portions(sizes):
                 asked = unique[low:high]
-                pairs, said = self._answer(
-                    self.encoder.pairs(asked), partial(_name, asked),
-                    sum(sizes[low:high]), bar, moments,
-                )  # fmt: skip
-                found.update(zip(asked, _scores(pairs, said, per_token), strict=True))
+                pairs = self.encoder.pairs(asked)
+                fed, said = self._answer(
+                    pairs, partial(_name, asked), sum(sizes[low:high]), bar, moments
+                )
+                lost = [
+                    max(0, len(whole.context) - len(cut.context))
+                    for whole, cut in zip(pairs, fed, strict=True)
+                ]
+                found.update(zip(asked, _scores(fed, lost, said, per_token), strict=True))
         return [found[request] for request in requests]
 
     def score_text(self, texts: Sequence[str], lead: Sequence[int]) -> list[Score]:
@@ -105,10 +109,11 @@ class Scorer:
         scores: Iterator[Score] = iter(())
         if pairs:
             size = sum(map(len, texts))
-            answered = self._answer(pairs, lambda i: names[i][:60], size, bar, moments=False)
-            scores = iter(_scores(*answered, per_token=False))
+            fed, said = self._answer(pairs, lambda i: names[i][:60], size, bar, moments=False)
+            # A window begins where the one before ended: nothing of the text is lost.
+            scores = iter(_scores(fed, [0] * len(fed), said, per_token=False))
         return [
-            _total([next(scores) for _ in parts], len(text.encode()))
+            total([next(scores) for _ in parts], len(text.encode()))
             for text, parts in zip(texts, cut, strict=True)
         ]
 
@@ -162,31 +167,19 @@ def _portions(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield low, len(sizes)
 
 
-def _scores(pairs: Sequence[Pair], said: Answers, per_token: bool) -> list[Score]:
+def _scores(
+    pairs: Sequence[Pair], lost: Sequence[int], said: Answers, per_token: bool
+) -> list[Score]:
     bounds = said.starts.tolist()
     each = said.logprobs.tolist() if per_token else []
     moments = list(map(tuple, said.moments.tolist())) if said.moments.size else []
     return [
         Score(
-            total,
-            b - a,
-            pair.n_bytes,
-            top,
-            pair.stable,
-            tokens=tuple(each[a:b]),
-            moments=tuple(moments[a:b]),
-            ids=pair.continuation if per_token else (),
+            total, b - a, pair.n_bytes, top, pair.stable, cut,
+            tuple(each[a:b]), tuple(moments[a:b]),
+            pair.continuation if per_token else (),
         )
-        for pair, total, top, a, b in zip(
-            pairs, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True
+        for pair, cut, total, top, a, b in zip(
+            pairs, lost, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True
         )
-    ]
-
-
-def _total(parts: Sequence[Score], n_bytes: int) -> Score:
-    return Score(
-        logprob=sum(p.logprob for p in parts),
-        n_tokens=sum(p.n_tokens for p in parts),
-        n_bytes=n_bytes,
-        greedy=all(p.greedy for p in parts),
-    )
+    ]  # fmt: skip

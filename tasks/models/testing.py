@@ -70,6 +70,60 @@ def bpe_tokenizer(texts: Iterable[str], vocab: int, *, add_bos: bool = False) ->
     )
 
 
+def sentencepiece_tokenizer(vocab: int = 400, *, add_bos: bool = False) -> Any:  # noqa: ANN401 - untyped library
+    """A tokenizer as transformers makes one of Llama's SentencePiece model.
+
+    `<unk>`, `<bos>` and `<eos>` are 0, 1, 2, then the 256 bytes, single characters, and pieces
+    in the order in which they are made, from whatever two pieces stand side by side.
+    """
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<bos>", "<eos>"]
+    bare = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
+    taught = Tokenizer(models.BPE())
+    taught.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab - len(bare), min_frequency=1, show_progress=False
+    )
+    taught.train_from_iterator(CORPUS * 4, trainer)
+    learnt = taught.get_vocab()
+    ids = {
+        token: at for at, token in enumerate([*bare, *sorted(learnt, key=learnt.__getitem__)])
+    }
+    merges = [
+        (piece[:at], piece[at:])
+        for piece in list(ids)[len(bare) :]
+        for at in range(1, len(piece))
+        if piece[:at] in ids and piece[at:] in ids
+    ]
+    core = Tokenizer(
+        models.BPE(ids, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+         decoders.Strip(" ", 1, 0)]
+    )  # fmt: skip
+    if add_bos:
+        core.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 1)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
+    )
+
+
 def tiny_llama(
     folder: Path,
     vocab: int = 300,
@@ -79,24 +133,28 @@ def tiny_llama(
     *,
     add_bos: bool = False,
     max_length: int = 128,
+    tokenizer: Any = None,  # noqa: ANN401 - untyped library
 ) -> Path:
     """Save a random Llama and its tokenizer under `folder`; equal arguments, equal weights.
 
-    Two heads per key-value head and untied embeddings, so that both paths are walked.
+    Two heads per key-value head and untied embeddings, so that both paths are walked. Where
+    no `tokenizer` is given it is `tiny_tokenizer`'s.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    own = tokenizer or tiny_tokenizer(vocab, add_bos=add_bos)
     config = LlamaConfig(
         vocab_size=vocab, hidden_size=width, intermediate_size=2 * width,
         num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
         max_position_embeddings=max_length, initializer_range=0.3,
-        bos_token_id=0, eos_token_id=1, pad_token_id=2, tie_word_embeddings=False,
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id, tie_word_embeddings=False,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+    return _save(model, own, folder)
 
 
 def tiny_gpt2(

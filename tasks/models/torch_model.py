@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Any
 
 from audits.errors import AuditError
-from audits.model import Score
+from audits.model import Score, require_generation
 from tasks.models.answers import Answers, answer
 from tasks.models.decode import Decoder, decoder, most_positions
-from tasks.models.encode import Encoder, Pair
+from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.forward import Forward
 from tasks.models.generate import Sampling, continue_prompts
 from tasks.models.luck import named_lots
@@ -79,6 +79,10 @@ class TorchModel:
         """
         return self.scorer.score(requests, per_token=per_token, moments=moments)
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """Tokens that each prompt loses in `generate`; see `LanguageModel.truncated`."""
+        return beyond(self.encoder, prompts, self.max_length - max_new_tokens)
+
     def score_text(self, texts: Sequence[str], *, add_special: bool = False) -> list[Score]:
         """Score whole texts of any length given BOS (or EOS), window after window.
 
@@ -116,6 +120,10 @@ class TorchModel:
         Generation ends at the model's end tokens, before a stop string, or after
         `max_new_tokens`. A prompt that leaves no room loses tokens on its left.
         """
+        require_generation(
+            prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature, n=n,
+            stop=stop,
+        )  # fmt: skip
         if max_new_tokens >= self.max_length:
             raise AuditError(
                 f"cannot generate {max_new_tokens} tokens with a model of {self.max_length} "

@@ -51,6 +51,10 @@ class UnigramModel:
         """Refuse: a bag of words continues nothing."""
         raise AuditError("unigram: it scores text and cannot continue it")
 
+    def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
+        """None: it has no window, and continues nothing."""
+        return [None] * len(prompts)
+
     def _scored(self, pair: Any, per_token: bool) -> Score:  # noqa: ANN401 - a pair of tokens
         each = self._logprobs[list(pair.continuation)]
         return Score(

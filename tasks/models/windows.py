@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from audits.model import Score
+
 Piece = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -19,3 +21,13 @@ def windows(tokens: Sequence[int], prefix: int, max_length: int) -> list[Piece]:
         before = tokens[max(0, end - max_length - 1) : start]
         pieces.append((tuple(before), tuple(tokens[start:end])))
     return pieces
+
+
+def total(parts: Sequence[Score], n_bytes: int) -> Score:
+    """The score of a text from those of its windows; nothing of it was cut off."""
+    return Score(
+        logprob=sum(p.logprob for p in parts),
+        n_tokens=sum(p.n_tokens for p in parts),
+        n_bytes=n_bytes,
+        greedy=all(p.greedy for p in parts),
+    )

@@ -8,6 +8,7 @@ import pytest
 from audits.audit import Tools
 from audits.errors import AuditError
 from audits.halueval import HaluEval
+from audits.rows import TRUNCATED
 from audits.testing import FakeModel, check_audit
 
 
@@ -53,6 +54,16 @@ def test_the_passage_may_be_left_out():
     )
     assert with_it.prompt == "Ulm is a town.\nQuestion: Where is 1?\nAnswer:"
     assert without.prompt == "Question: Where is 1?\nAnswer:"
+
+
+def test_a_passage_that_does_not_fit_is_no_evidence():
+    rows = [row(at, "in Ulm", "in Rom") for at in range(2)]
+    rows[1]["knowledge"] = "Ulm is a town. " * 3
+    # words fed: 4 of the passage, 4 around and in the question, 1 of the answer; then 16
+    audit = HaluEval()
+    model = FakeModel(window=10)
+    frame = audit.run(model, audit.examples(rows), Tools(), seed=0)
+    assert frame["why"].tolist() == ["", TRUNCATED]
 
 
 def test_an_item_without_its_hallucination_is_named():

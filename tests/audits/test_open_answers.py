@@ -5,6 +5,7 @@ import pytest
 from audits.audit import Tools
 from audits.errors import AuditError, MeasureError
 from audits.open_answers import OpenAnswers
+from audits.rows import TRUNCATED
 from audits.testing import FakeModel, check_audit, world_model
 
 
@@ -31,6 +32,14 @@ def test_the_guesser_is_right_by_luck_and_answers_everything(facts):
     # at 30 % unanswerable, of which every answer is false
     assert found["hallucination/pi_30"] == pytest.approx(0.7 * (1 - luck) + 0.3)
     assert found["answered/U_none"] == 1
+
+
+def test_a_question_that_leaves_no_room_for_an_answer_is_no_evidence(facts):
+    audit = OpenAnswers(max_new_tokens=16)
+    model = world_model("oracle", facts)
+    model._window = 17  # words: one of the question, and the answer
+    frame = audit.run(model, audit.examples(facts), Tools(), seed=0)
+    assert set(frame["why"]) == {TRUNCATED}
 
 
 def test_answers_that_cannot_be_read_leave_no_rate(facts):

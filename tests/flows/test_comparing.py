@@ -23,6 +23,7 @@ def models(tmp_path_factory):
         "base": tiny_llama(home / "base"),
         "variant": tiny_llama(home / "variant", seed=1),
         "foreign": tiny_gpt2(home / "foreign", vocab=310),
+        "bos": tiny_llama(home / "bos", add_bos=True),
     }
 
 
@@ -140,18 +141,21 @@ def test_jsonl_is_text_too_and_a_row_without_one_is_named(models, tmp_path, fres
     assert (code, "row 'a' has no 'text'" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("other", "why"), [("foreign", "tokenizers differ"), ("bos", "do not begin a text alike")]
+)
 def test_other_tokens_have_no_divergence_but_the_tasks_are_compared(
-    models, text, dataset, fresh
+    models, text, dataset, fresh, other, why
 ):
-    pair = (models["base"], models["foreign"])
+    pair = (models["base"], models[other])
     code, out, err = fresh("compare", *pair, "--text", text)
     assert (code, out) == (2, "")
-    assert "tokenizers differ" in err
+    assert why in err
     more = ["--tasks", "world_choice", "--limit", "10", "--data", dataset]
     code, out, err = fresh("compare", *pair, "--text", text, *more, "--json")
     assert code == 0, err
     said = json.loads(out)
-    assert "tokenizers differ" in said["text"]["absent"]
+    assert why in said["text"]["absent"]
     assert said["tasks"][0]["n"] == 10
 
 

@@ -119,17 +119,29 @@ def test_one_seed_gives_one_answer(served):
 @pytest.mark.parametrize(
     ("request_body", "says"),
     [
-        (ASK | {"params": {"max_new_tokens": 0}}, "max_new_tokens is 0; ask for 1 to 4096"),
+        (ASK | {"params": {"max_new_tokens": -3}}, "max_new_tokens is -3; ask for 1 to 4096"),
+        (ASK | {"params": {"temperature": -1}}, "temperature is -1.0; ask for 0 to 10"),
         ({"inputs": {"text": ["x"]}}, "Model is missing inputs ['prompt']"),
         ({"dataframe_split": {"columns": ["prompt"], "data": [[None]]}},
          "prompt 0 is None; send text"),
     ],
-    ids=["out of range", "no prompt", "no text"],
+    ids=["no length", "no temperature", "no prompt", "no text"],
 )  # fmt: skip
 def test_a_wrong_request_is_answered_with_what_is_wrong(served, request_body, says):
     answer = httpx.post(served, json=request_body, timeout=60)
     assert answer.status_code == 400
-    assert says in answer.text
+    assert says in answer.json()["message"]
+    assert "Traceback" not in answer.text
+
+
+def test_a_parameter_nobody_knows_is_dropped_by_mlflow_as_the_guide_says(served):
+    plain, more = (
+        httpx.post(served, json=ASK | {"params": {"max_new_tokens": 4} | also}, timeout=60)
+        for also in ({}, {"top_p": 0.1})
+    )
+    assert (plain.status_code, plain.json()) == (more.status_code, more.json())
+    guide = " ".join(DEPLOYING.read_text("utf-8").split())
+    assert "MLflow drops a parameter it does not know" in guide
 
 
 def test_a_version_is_logged_without_torch(tmp_path):

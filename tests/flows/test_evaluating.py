@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from registry import parts
 from tasks.data.catalog import entry
 from tasks.models.testing import tiny_llama
 
@@ -124,18 +125,30 @@ def test_other_documents_are_another_evaluation(say, model, tasks):
     assert other["measures"][0]["n"] == 2
 
 
-def test_bad_tasks_and_options_end_in_one_sentence(refused, model, tasks):
+def test_bad_tasks_and_options_end_in_one_sentence(refused, model, tasks, tmp_path):
     base = ["evaluate", model, "--tasks"]
     refused(2, [*base, "hellaswagg"], "'hellaswagg'", "hellaswag")
     refused(2, [*base, "scrolls"], "no task 'scrolls'")
     refused(2, [*base, "wikitext2"], "assay data fetch wikitext2")
     refused(2, [*base, "piqa"], "'piqa' cannot be loaded", "assay data fetch piqa")
     refused(2, [*base, " , "], "name at least one")
+    refused(2, [*base, "hellaswag,piqa,hellaswag"], "tasks", "'hellaswag' stands twice")
     refused(2, ["evaluate", model, *tasks(), "--limit", "0"], "limit")
     refused(2, ["evaluate", model, *tasks(), "--apply-chat-template"], "no chat template")
     refused(
         2, ["evaluate", model, "--tasks", "x", "--include-path", "/no/such"], "is no folder"
     )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.yaml").write_text("a: 1\n", "utf-8")
+    here = ["--include-path", tmp_path / "other"]
+    refused(2, ["evaluate", model, "--tasks", "piqa", *here], "other", "no .yaml file", "task")
+
+
+def test_a_task_by_itself_and_in_a_group_is_asked_once_only(refused, model, tasks):
+    asked = tasks()
+    (asked[-1] / "both.yaml").write_text("group: both\ntask: [mine]\n", "utf-8")
+    asked[1] = "both,mine"
+    refused(2, ["evaluate", model, *asked], "'mine' are asked by both 'both' and 'mine'")
 
 
 def test_bad_requests_end_in_one_sentence(refused, model, tasks):
@@ -146,12 +159,81 @@ def test_bad_requests_end_in_one_sentence(refused, model, tasks):
     refused(3, ["evaluate", model, *tasks(delimiter, empty)], "nothing to score")
 
 
-def test_a_context_longer_than_the_window_loses_its_beginning(say, model, tasks):
-    code, out, err = say(
-        "evaluate", model, *tasks(rows=[{"q": "old park " * 200, "a": "town"}]), "--json"
-    )
+LONG = [*ROWS, {"q": "old park " * 200, "a": "town"}]
+"""Four questions that fit the 128 tokens of the tiny model, and one that does not."""
+
+
+def test_a_context_longer_than_the_window_is_cut_and_everything_says_so(say, model, tasks):
+    asked = ["evaluate", model, *tasks(rows=LONG)]
+    code, out, err = say(*asked)
     assert code == 0, err
-    assert json.loads(out)["measures"][0]["n"] == 1
+    said = "1 of 5 questions were longer than the window of 128 tokens and were cut on the left"
+    assert f"\n{said}, as lm-eval does\n" in out
+    told = json.loads(say(*asked, "--json")[1])
+    assert told["measures"][0]["n"] == 5, "lm-eval counts it, and so do we"
+    part = parts.read(Path(told["records"]).parent)
+    for conditions in (told["conditions"], part.conditions):
+        assert (conditions["truncated"], conditions["window"]) == (1, 128)
+    lost = part.records.set_index("example")["truncated"]
+    assert (lost[[f"mine/{i}" for i in range(4)]] == 0).all()
+    assert lost["mine/4"] > 100
+
+
+def test_an_answer_from_the_score_cache_still_tells_that_it_was_cut(say, model, tasks):
+    asked = ["evaluate", model, *tasks(rows=LONG), "--json"]
+    first = json.loads(say(*asked)[1])
+    again = json.loads(say(*asked, "--seed", "1")[1])
+    assert again["records"] != first["records"]
+    counts = json.loads((Path(again["records"]).parents[1] / "stage.json").read_text("utf-8"))
+    assert counts["scores"]["computed"] == 0
+    assert again["conditions"]["truncated"] == first["conditions"]["truncated"] == 1
+    code, out, _ = say(*asked[:-1], "--limit", "4")
+    assert (code, "window" in out) == (0, False), "where nothing was cut nothing is said"
+
+
+def test_lm_evals_own_backend_tells_as_much_or_that_it_does_not(say, model, tasks):
+    asked = tasks(rows=LONG)
+    named = f"lm-eval:hf,pretrained={model},batch_size=4"
+    code, out, err = say("evaluate", named, *asked, "--json")
+    assert code == 0, err
+    assert json.loads(out)["conditions"]["truncated"] == 1
+    code, out, err = say("evaluate", "lm-eval:dummy", *asked)
+    assert code == 0, err
+    assert "whether the questions fit the model's window is not known" in out
+
+
+def test_an_audit_of_contexts_that_do_not_fit_says_how_many(say, tmp_path, model):
+    rows = [
+        {"id": str(at), "knowledge": "The park is old. " * (40 if at < 3 else 1),
+         "question": "Who?", "right_answer": "the baker", "hallucinated_answer": "a girl"}
+        for at in range(40)
+    ]  # fmt: skip
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (data / "halueval_qa.jsonl").write_text(lines, "utf-8")
+    about = {"file": "halueval_qa.jsonl", "format": "jsonl", "rows": len(rows), "about": ""}
+    manifest = {"kind": "test", "sets": {"halueval_qa": about}, "truth": {}}
+    (data / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    asked = ["audit", model, "halueval", "--data", data]
+    code, out, err = say(*asked)
+    assert code == 0, err
+    assert out.splitlines()[-1] == (
+        "3 of 40 examples are longer than the window of 128 tokens and count as invalid"
+    )
+    [told] = json.loads(say(*asked, "--json")[1])["audits"]
+    assert told["conditions"]["truncated"] == 3
+
+
+def test_a_comparison_says_how_many_questions_each_window_cut(say, tmp_path, model, tasks):
+    short = tiny_llama(tmp_path / "short", max_length=16)
+    rows = [*LONG, {"q": "The old park of the girl " * 3, "a": "town"}]
+    asked = ["compare", model, short, *tasks(rows=rows)]
+    code, out, err = say(*asked)
+    assert code == 0, err
+    assert "cut on the left: 1 questions in the base, 2 in the variant" in out
+    [task] = json.loads(say(*asked, "--json")[1])["tasks"]
+    assert task["truncated"] == {"base": 1, "variant": 2}
 
 
 def test_a_damaged_model_ends_in_one_sentence(refused, tmp_path, model, tasks):

@@ -29,6 +29,7 @@ ROWS = [
     {"prompt": f"Number {i} is", "choices": [" the", " a", " old", " be"], "gold": i % 4}
     for i in range(12)
 ]
+ROWS[5]["prompt"] = "The park is old. " * 60 + ROWS[5]["prompt"]  # longer than the window
 PAIRS = [
     {"id": str(i), "sent_more": f"She sells {i} breads.", "sent_less": f"He sells {i} breads.",
      "stereo_antistereo": "stereo", "bias_type": "gender", "anon_writer": f"w{i % 4}"}
@@ -95,6 +96,7 @@ def test_evaluate_gives_the_measures_of_the_weights_it_was_made_of(
     assert "llama" not in err  # llama.cpp's own talk is kept from people
     _, other, _ = ask("evaluate", safetensors, *asked)
     assert said["measures"] == other["measures"]
+    assert said["conditions"]["truncated"] == other["conditions"]["truncated"] == 1
     assert said["measures"][0]["name"] == "evaluate/acc/mine"
 
 

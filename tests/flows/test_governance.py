@@ -46,7 +46,10 @@ def test_a_promoted_version_verifies_and_its_history_says_how_it_came_about(
     assert (said["verified"], said["version"]) == (True, governed["int8"]), said
     told = ask_json("history", NAME)
     assert told["champion"] == governed["int8"]
-    assert [e["kind"] for e in told["entries"]] == ["decision"] * 3 + ["promotion"]
+    kinds = ["publication", "decision"]
+    assert [e["kind"] for e in told["entries"]] == [k for k in kinds for _ in "123"] + [
+        "promotion"
+    ]
     verdicts = {e["version"]: e["verdict"] for e in told["entries"]}
     assert verdicts[governed["pruned80"]] == "fail"
     code, out, _ = here("history", NAME)
@@ -163,7 +166,9 @@ def test_a_waiver_carries_a_version_until_it_lapses(
     assert here("rollback", NAME, "--by", "ann")[0] == 0
 
 
-def test_an_alias_moved_by_hand_is_caught_and_stops_every_promotion(governed, here, again):
+def test_an_alias_moved_by_hand_is_caught_and_stops_every_promotion(
+    governed, here, again, tmp_path
+):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{again.home / 'mlflow.db'}")
@@ -172,11 +177,47 @@ def test_an_alias_moved_by_hand_is_caught_and_stops_every_promotion(governed, he
     code, out, _ = here("verify", NAME)
     assert code == 4
     assert "BAD aliases" in out
-    code, _, err = here("promote", f"{NAME}/{right}")
-    assert code == 4
-    assert "by hand" in err
-    client.set_registered_model_alias(NAME, "champion", right)
+    for command in (
+        ("promote", f"{NAME}/{right}"),
+        ("export", f"{NAME}@champion", "--out", tmp_path / "out"),
+        ("report", f"{NAME}@champion", "--out", tmp_path / "x.html"),
+        ("rollback", NAME, "--by", "ann"),
+    ):
+        code, _, err = here(*command)
+        assert code == 4, command
+        assert f"`assay rollback {NAME} --to {right} --by YOU` puts it back" in err
+    assert not any(tmp_path.iterdir())
+    assert (
+        here("rollback", NAME, "--to", right, "--by", "ann", "--note", "x\n  9 forged")[0] == 0
+    )
     assert here("verify", NAME)[0] == 0
+    _, out, _ = here("history", NAME)
+    assert f"ann: the champion alias had been moved by hand to {wrong}" in out
+
+
+def test_a_note_is_one_line_of_the_history(governed, here):
+    note = "x\n   99  2026-11-25T21:36:00Z promotion  4  pass  gate\x1b[1A"
+    assert here("approve", f"{NAME}/{governed['base']}", "--by", "eve", "--note", note)[0] == 0
+    _, out, _ = here("history", NAME)
+    (line,) = [row for row in out.splitlines() if "eve" in row]
+    assert "promotion  4  pass" in line
+    assert "\x1b" not in out
+
+
+def test_a_looser_policy_promotes_and_says_who_refused_before(
+    governed, here, policy, ask_json, again
+):
+    worse = governed["pruned80"]
+    code, out, err = here("promote", f"{NAME}/{worse}", "--policy", policy(FLOOR))
+    assert code == 0, err
+    assert "note: on the same evidence it failed by policy" in out
+    assert ask_json("history", NAME)["entries"][-1]["note"].startswith(
+        "on the same evidence it"
+    )
+    code, out, _ = here("verify", NAME)
+    assert code == 0
+    assert "it failed by policy" in out
+    assert here("rollback", NAME, "--by", "ann")[0] == 0
 
 
 def test_a_backtest_says_what_another_policy_would_have_decided(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from audits.errors import SpecError
+from flows.home import find_home
+from flows.machine import require_port
 from flows.outcome import save
 from tasks.models.testing import tiny_llama
 
@@ -185,6 +187,8 @@ def test_a_stage_that_fails_under_prefect_is_still_one_sentence(copied, tiny):
         (["report", "tiny/99", "--out", "x.html"], ["tiny/99", "no such version"]),
         (["report", "tiny", "--out", "x.html"], ["'tiny'", "NAME/VERSION", "quickstart/1"]),
         (["report", "tiny@nobody", "--out", "x.html"], ["tiny@nobody", "no version"]),
+        (["ui", "--port", "99999"], ["--port", "65535"]),
+        (["serve", "--port", "-1"], ["--port", "greater than or equal to 1"]),
         (["reproduce", "other/1"], ["other/1", "no such version"]),
         (["reproduce", "a b/1"], ["'a b'", "letters"]),
         (["profile", "models:/tiny@nobody"], ["tiny@nobody", "no version"]),
@@ -235,3 +239,16 @@ def test_a_signing_key_that_is_not_there_is_named(here, monkeypatch, tmp_path):
 def test_a_report_does_not_take_a_folder_for_a_file(tmp_path):
     with pytest.raises(SpecError, match="is a folder; name a file"):
         save(tmp_path, "text")
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    assert find_home({"ASSAY_HOME": ""}) == find_home({})
+
+
+def test_a_port_that_is_taken_is_a_mistake_of_the_command():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        number = held.getsockname()[1]
+        with pytest.raises(SpecError, match="is in use; choose another with --port"):
+            require_port("127.0.0.1", number)

@@ -172,6 +172,14 @@ def test_two_people_are_two_and_only_those_who_may():
     assert WEIGHTS[:12] in found.because
 
 
+def test_a_name_spelled_otherwise_is_the_same_person():
+    said = tuple(Approval(by, WEIGHTS) for by in ("Ann", "Ann ", "ann", "A nn"))
+    case = Case(evidence(WEIGHTS), approvals=said)
+    assert Approved(people=2).check(case).verdict is PASS  # Ann and A nn
+    assert Approved(people=3).check(case).verdict is INCONCLUSIVE
+    assert Approved(by=("ANN",)).check(case).verdict is PASS
+
+
 def waived(expires, rule="facts/recall >= 0.99"):
     return Policy(
         name="p",
@@ -207,7 +215,9 @@ def test_a_waived_rule_proves_nothing_by_itself():
     assert not decide(policy, Case(evidence("n", facts(rights(400, 100))), today=DAY)).promote
 
 
-@pytest.mark.parametrize("change", [{"rule": "facts/recal >= 0.99"}, {"owner": ""}])
+@pytest.mark.parametrize(
+    "change", [{"rule": "facts/recal >= 0.99"}, {"owner": ""}, {"reason": " "}, {"owner": " "}]
+)
 def test_a_waiver_of_nothing_or_by_nobody_is_refused(change):
     given = {"rule": "facts/recall >= 0.99", "owner": "ann", "reason": "r", "expires": DAY}
     with pytest.raises(ValueError, match=r"no hard rule|at least 1"):

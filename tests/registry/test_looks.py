@@ -1,8 +1,13 @@
 """A look is a judgement of fresh records that did not pass."""
 
-from registry.finding import Case
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.finding import Case, Verdict
 from registry.gate import decide
-from registry.looks import Look
+from registry.looks import Look, spending
 from registry.looks import looks as count
 from registry.policy import Policy
 from registry.rules import AtLeast, Present
@@ -28,6 +33,7 @@ def looks(rules, before, parts, bases=None):
 
 
 OPEN, BAD, GOOD = 15, 100, 5
+OPENED = judged(OPEN, "a")
 
 
 def test_the_first_judgement_is_the_first_look():
@@ -58,6 +64,39 @@ def test_a_judgement_that_passed_spends_nothing():
 def test_another_bound_does_not_start_the_counting_anew():
     other = AtLeast(measure="facts/recall", bound=0.8)
     assert looks((other,), [judged(OPEN, "a")], {"facts": "b"}) == {other.id: 2}
+
+
+def test_looks_that_were_not_declared_before_cannot_be_bought_afterwards():
+    """The first look spent all of alpha; ten looks declared now find ten gone."""
+    before = [replace(judged(OPEN, "a"), spent=spending(POLICY))]
+    more = AtLeast(measure="facts/recall", bound=0.9, max_looks=10)
+    assert looks((more,), before, {"facts": "b"}) == {more.id: 11}
+    found = more.check(Case(evidence("w", facts(rights(2000, 1))), looks={more.id: 11}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "what earlier looks have spent stays spent" in found.because
+
+
+def test_of_two_declared_looks_one_may_be_split_further():
+    two = POLICY.model_copy(update={"rules": (RULE.model_copy(update={"max_looks": 2}),)})
+    before = [replace(judged(OPEN, "a"), spent=spending(two))]
+    ten = AtLeast(measure="facts/recall", bound=0.9, max_looks=10)
+    assert looks(two.rules, before, {"facts": "b"}) == {two.rules[0].id: 2}
+    assert looks((ten,), before, {"facts": "b"}) == {ten.id: 6}
+
+
+@given(st.lists(st.integers(1, 20), max_size=8), st.integers(1, 20))
+def test_whatever_looks_are_declared_no_more_than_alpha_is_spent(declared, now):
+    """Each judgement declares some number of looks and is open; those that are let through."""
+    total, before = 0.0, []
+    for at, max_looks in enumerate([*declared, now]):
+        rule = RULE.model_copy(update={"max_looks": max_looks})
+        which = looks((rule,), before, {"facts": f"r{at}"}).get(rule.id, 1)
+        if which > max_looks:
+            continue  # refused before it looked
+        total += rule.spent
+        policy = POLICY.model_copy(update={"rules": (rule,)})
+        before.append(replace(OPENED, parts={"facts": f"r{at}"}, spent=spending(policy)))
+    assert total <= RULE.alpha + 1e-9
 
 
 def test_a_measure_that_was_not_judged_before_or_is_not_there_now_has_no_looks():

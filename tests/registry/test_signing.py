@@ -185,7 +185,7 @@ def test_a_history_written_anew_without_the_key_is_caught(signed, keys, publicat
     assert problems(signed) == ()  # without a key nobody can tell
     seal, history = problems(signed, keys[1])
     assert "its seal does not verify: it is not signed" in seal
-    assert "the head that was signed, entry 2, is not in it" in history
+    assert "the head that was signed, entry 3, is not in it" in history
 
 
 def test_an_older_signed_head_does_not_vouch_for_what_was_added(
@@ -193,7 +193,7 @@ def test_an_older_signed_head_does_not_vouch_for_what_was_added(
 ):
     promoted(MemoryStore(signed.memory), publication, judge, "b" * 64)  # without the key
     said = problems(signed, keys[1])
-    assert any("entry 3, a decision, is newer than the signed head" in p for p in said)
+    assert any("entry 5, a decision, is newer than the signed head" in p for p in said)
     promoted(signed, publication, judge, "c" * 64)
     assert problems(signed, keys[1]) == ()  # signing the head vouches for all before it
 

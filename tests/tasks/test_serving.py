@@ -1,5 +1,7 @@
+import asyncio
 import shutil
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -34,6 +36,8 @@ def test_prompts_are_continued_in_order_with_the_parameters_of_the_request():
         ("prompt", {"temperature": -1.0}, "0 to 10"),
         ("prompt", {"temperature": float("nan")}, "0 to 10"),
         ("prompt", {"seed": -1}, "0 or more"),
+        ("prompt", {"seed": "one"}, "a parameter is no number"),
+        ("prompt", {"top_p": 0.9}, r"\['top_p'\] are not known; there are \['max_new_tokens"),
     ],
 )
 def test_a_request_out_of_range_is_refused(columns, params, says):
@@ -49,6 +53,7 @@ def test_a_prompt_that_is_no_text_is_refused_and_not_spelt_out(prompt):
 
 def test_a_registered_version_is_loaded_and_answers(tmp_path, stories260k):
     import mlflow
+    from mlflow.pyfunc import scoring_server
 
     from registry.mlflow_store import open_store
 
@@ -74,3 +79,20 @@ def test_a_registered_version_is_loaded_and_answers(tmp_path, stories260k):
     told = loaded.predict(asked, params={"max_new_tokens": 8})
     assert len(told) == 2
     assert told[0].startswith(", there was a little girl")
+    # what a client reads, from the application that `mlflow models serve` runs
+    served = httpx.ASGITransport(scoring_server.init(loaded))
+
+    async def post(body):
+        async with httpx.AsyncClient(transport=served, base_url="http://here") as client:
+            return await client.post("/invocations", json=body)
+
+    for params, says in (
+        ({"temperature": -1}, "temperature is -1.0; ask for 0 to 10"),
+        ({"max_new_tokens": -3}, "max_new_tokens is -3; ask for 1 to 4096"),
+        ({"max_new_tokens": 512}, "cannot generate 512 tokens with a model of 512 positions"),
+    ):
+        body = {"inputs": {"prompt": ["The dog"]}, "params": params}
+        answer = asyncio.run(post(body))
+        assert answer.status_code == 400
+        assert says in answer.json()["message"]
+        assert "Traceback" not in answer.text

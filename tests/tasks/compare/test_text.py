@@ -2,6 +2,8 @@
 that differ."""
 
 import gc
+import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -29,8 +31,22 @@ def models(tmp_path_factory):
         "gpt2": tiny_gpt2(home / "gpt2"),
         "larger": tiny_llama(home / "larger", vocab=320),
         "shorter": tiny_llama(home / "shorter", max_length=64),
+        "bos": tiny_llama(home / "bos", add_bos=True),
     }
-    return {name: load(folder, device="cpu") for name, folder in folders.items()}
+    loaded = {name: load(folder, device="cpu") for name, folder in folders.items()}
+    return loaded | {"mute": _renamed(folders["base"], home / "mute", None)} | {
+        "odd": _renamed(folders["base"], home / "odd", "<pad>")
+    }  # fmt: skip
+
+
+def _renamed(folder, out, bos):
+    """The same model and the same vocabulary, with another BOS token or none."""
+    shutil.copytree(folder, out)
+    config = json.loads((out / "tokenizer_config.json").read_text("utf-8"))
+    config = {k: v for k, v in config.items() if k != "bos_token"}
+    config |= {"bos_token": bos} if bos else {}
+    (out / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    return load(out, device="cpu")
 
 
 class Scripted:
@@ -82,6 +98,19 @@ def test_documents_are_counted_and_empty_ones_are_none(models):
 def test_other_vocabularies_are_refused_before_anything_is_computed(models):
     with pytest.raises(NotComparable, match="tokenizers differ"):
         text_drift(models["base"], models["larger"], DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("bos", r"context:none with token 0 in the base, empty:bos,context:bos with token 0"),
+        ("mute", r"empty:bos,context:none with token 0 in the base, empty:eos,.* token 1"),
+        ("odd", r"empty:bos,context:none with token 0 in the base, empty:bos,.* token 2"),
+    ],
+)
+def test_models_that_begin_a_text_differently_have_no_divergence(models, name, says):
+    with pytest.raises(NotComparable, match=says):
+        text_drift(models["base"], models[name], DOCUMENTS)
 
 
 def test_a_model_that_only_scores_is_refused(models):

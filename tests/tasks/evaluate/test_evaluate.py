@@ -153,6 +153,12 @@ def test_a_task_from_an_include_path_may_read_a_set(job, tmp_path):
     assert not found.measures()[1]
 
 
+@pytest.mark.parametrize("field", ["tasks", "texts", "metrics"])
+def test_what_stands_twice_is_refused(field):
+    with pytest.raises(ValueError, match="'acc' stands twice; name it once"):
+        EvaluateSettings.model_validate({field: ("acc", "acc_norm", "acc")})
+
+
 def test_a_metric_no_document_has_is_refused(job):
     with pytest.raises(SpecError, match=r"world_choice gives \['acc'\] and none"):
         evaluate(EvaluateSettings(tasks=("world_choice",), metrics=("f1",)), job())

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lm_eval.api.model import TemplateLM
 from lm_eval.models.dummy import DummyLM
 from lm_eval.models.huggingface import HFLM
 
@@ -44,8 +45,12 @@ def test_scores_are_those_of_our_own_engine(both):
     asked: LanguageModel = borrowed
     for pair, mine, theirs in zip(PAIRS, ours.score(PAIRS), asked.score(PAIRS), strict=True):
         assert theirs.logprob == pytest.approx(mine.logprob, abs=1e-3), pair
-        for field in ("n_tokens", "n_bytes", "greedy", "boundary_stable"):
+        for field in ("n_tokens", "n_bytes", "greedy", "boundary_stable", "truncated"):
             assert getattr(theirs, field) == getattr(mine, field), (pair, field)
+    assert theirs.truncated > 0
+    prompts = [context for context, _ in PAIRS if context]
+    told = borrowed.truncated(prompts, max_new_tokens=9)
+    assert told == ours.truncated(prompts, max_new_tokens=9)
 
 
 def test_texts_longer_than_the_window_are_scored_alike(both):
@@ -94,7 +99,50 @@ def test_an_lm_without_a_tokenizer_counts_no_tokens(dummy):
     [score] = dummy.score([("A café ", "naïve")])
     # the space moves to the continuation; ï takes two bytes
     assert (score.n_tokens, score.n_bytes) == (0, 7)
+    assert score.truncated is None, "nobody knows whether it fitted"
+    assert dummy.truncated(["a"], max_new_tokens=1) == [None]
     assert score.logprob < 0
+
+
+class Address(TemplateLM):
+    """A model behind an address, as lm-eval 0.4.13's `TemplateAPI` is asked for one."""
+
+    max_length, eot_token_id, prefix_token_id = 2047, None, None
+
+    def __init__(self, backend, *, tokenized_requests):
+        super().__init__()
+        self.tokenizer_backend, self.tokenized_requests = backend, tokenized_requests
+
+    def tok_encode(self, string, **how):
+        return [string] if self.tokenizer_backend is None else string.split()
+
+    def loglikelihood(self, requests, **how):
+        return [(-1.0, False)] * len(requests)
+
+    def _loglikelihood_tokens(self, requests, **how):
+        raise NotImplementedError
+
+    loglikelihood_rolling = generate_until = _loglikelihood_tokens
+
+
+def test_an_address_tells_what_it_cuts_only_where_it_counts_tokens_itself():
+    said = {"backend": "lm-eval:local-completions"}
+    long = "old park " * 2000
+    blind, text, counting = (
+        BorrowedModel(Address(backend, tokenized_requests=sent), digest="d", conditions=said)
+        for backend, sent in ((None, True), ("huggingface", False), ("huggingface", True))
+    )
+    [score] = blind.score([(long, " town")])
+    assert (score.n_tokens, score.truncated, blind.max_length) == (0, None, None)
+    [score] = text.score([(long, " town")])
+    assert (score.n_tokens, score.truncated, text.max_length) == (1, None, None)
+    [score] = counting.score([(long, " town")])
+    # 4,000 words and one: what is scored counts too, unlike in transformers
+    assert (score.n_tokens, score.truncated, counting.max_length) == (1, 4001 - 2047, 2047)
+    told = [m.truncated([long], max_new_tokens=47) for m in (blind, text, counting)]
+    assert told == [[None], [None], [2000]]
+    with pytest.raises(AuditError, match="exceed the model's 2047 positions"):
+        counting.score([("a", " town" * 2048)])
 
 
 def test_a_number_that_is_none_is_refused(dummy):

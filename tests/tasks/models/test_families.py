@@ -77,7 +77,10 @@ def test_an_encoder_keeps_its_first_token_when_a_context_does_not_fit(model):
     assert len(cut.context) + len(cut.continuation) + 1 == 64  # and [SEP]
     assert cut.context[0] == m.tokenizer.cls_token_id
     assert cut.context[1:] == pair.context[-len(cut.context) + 1 :]
-    assert math.isfinite(m.score([("the park " * 60, "bread")])[0].logprob)
+    [score] = m.score([("the park " * 60, "bread")])
+    assert math.isfinite(score.logprob)
+    assert score.truncated == len(pair.context) - len(cut.context) > 0
+    assert m.score_text(["the park " * 60])[0].truncated == 0
 
 
 def test_long_texts_pass_an_encoder_in_windows(model):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from audits.errors import AuditError
+from audits.errors import AuditError, SpecError
+from audits.testing import FakeModel
 from tasks.models.decode import Cached, Plain
 from tasks.models.load import load
 from tasks.models.luck import luck
+from tasks.models.memory import remembering
 from tasks.models.testing import tiny_llama
 
 PROMPTS = ["Once upon a time", "The", "Who should Derek hug after shocking"]
@@ -83,6 +85,83 @@ def test_greedy_samples_are_all_the_same(model):
 def test_more_tokens_than_the_model_has_are_refused(model):
     with pytest.raises(AuditError, match="128 positions"):
         model().generate(["The"], max_new_tokens=128, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"temperature": float("nan")}, "generate: temperature is nan; give 0"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"n": 0}, "n is 0; give a whole number of at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5"),
+        ({"seed": -1}, "seed is -1; give a whole number of at least 0"),
+        ({"stop": [""]}, "none of them empty"),
+        ({"stop": "abc"}, "give a list of texts"),
+    ],
+)
+def test_no_model_generates_by_what_makes_no_sense(any_model, change, says):
+    how = {"max_new_tokens": 3, "seed": 0} | change
+    with pytest.raises(SpecError, match=says):
+        any_model.generate(["The"], **how)
+
+
+@pytest.mark.parametrize("kind", ["torch", "gguf"])
+def test_the_lowest_temperature_there_is_says_the_likeliest_token(model, gguf_file, kind):
+    m = model() if kind == "torch" else load(gguf_file())
+    how = {"max_new_tokens": 6, "seed": 0}
+    cold = m.generate(PROMPTS, temperature=5e-324, **how)
+    assert cold == m.generate(PROMPTS, **how)
+
+
+@pytest.mark.parametrize("where", ["prompt", "stop", "context", "continuation", "text"])
+def test_half_a_surrogate_pair_is_no_text_to_any_model(any_model, where):
+    with pytest.raises(AuditError, match=r"a.ud800b'.*is half a surrogate pair"):
+        _put(any_model, where, "a\ud800b")
+
+
+def _put(m, where, text):
+    if where in ("prompt", "stop"):
+        prompt, stop = (text, []) if where == "prompt" else ("The", [text])
+        m.generate([prompt], max_new_tokens=3, seed=0, stop=stop)
+    elif where == "text":
+        m.score_text([text]) if hasattr(m, "score_text") else m.score([("", text)])
+    else:
+        m.score([(text, " b") if where == "context" else ("a", text)])
+
+
+@pytest.fixture(params=["torch", "remembered", "gguf", "borrowed", "fake"])
+def any_model(request, model, gguf_file):
+    """Every kind of model there is to generate with."""
+    from lm_eval.models.huggingface import HFLM
+
+    from tasks.models.borrowed import BorrowedModel
+
+    m = model()
+    if request.param == "gguf":
+        return load(gguf_file())
+    if request.param == "borrowed":
+        lm = HFLM(pretrained=m.hf, tokenizer=m.tokenizer)
+        return BorrowedModel(lm, digest="d", conditions={"backend": "lm-eval:hf"})
+    return {"torch": m, "remembered": remembering(m), "fake": FakeModel()}[request.param]
+
+
+@pytest.fixture(scope="module")
+def gguf_file(folder, tmp_path_factory):
+    made = []
+
+    def make():
+        pytest.importorskip("llama_cpp", reason="the gguf extra is not installed")
+        if not made:
+            from tasks.models.gguf_write import write_gguf
+
+            out = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+            made.append(write_gguf(folder("llama"), out))
+        return made[0]
+
+    return make
 
 
 def test_an_empty_prompt_starts_from_bos(model):

@@ -88,6 +88,8 @@ def test_scores_are_those_of_transformers(gguf, model, add_bos):
         assert (mine.n_tokens, mine.n_bytes, mine.greedy, mine.boundary_stable) == (
             other.n_tokens, other.n_bytes, other.greedy, other.boundary_stable,
         )  # fmt: skip
+        assert mine.truncated == other.truncated
+    assert sum(1 for score in ours.score(REQUESTS) if score.truncated) == 2
 
 
 @settings(max_examples=15, deadline=None)
@@ -132,6 +134,7 @@ def test_texts_longer_than_the_window_are_scored_in_windows(gguf, model):
         for mine, other in zip(ours, theirs, strict=True):
             assert mine.logprob == pytest.approx(other.logprob, abs=1e-2)
             assert (mine.n_tokens, mine.n_bytes) == (other.n_tokens, other.n_bytes)
+            assert mine.truncated == 0
 
 
 def test_moments_are_those_of_the_whole_vocabulary(gguf, model):
@@ -174,6 +177,9 @@ PROMPTS = ["Once upon a time", "The baker", "", "Once upon", LONG]
 def test_generation_is_that_of_transformers_with_the_same_luck(gguf, model, how):
     asked = {"max_new_tokens": 24, "seed": 3, **how}
     assert gguf().generate(PROMPTS, **asked) == model().generate(PROMPTS, **asked)
+    told = gguf().truncated(PROMPTS, max_new_tokens=24)
+    assert told == model().truncated(PROMPTS, max_new_tokens=24)
+    assert [n > 0 for n in told] == [False] * 4 + [True]
 
 
 def test_text_ends_before_a_stop_string(gguf, model):

@@ -79,9 +79,40 @@ def test_greedy_generation_is_that_of_lm_eval(both):
     )
 
 
+def test_documents_cut_on_the_left_are_listed(model):
+    ours = HarnessModel(model())
+    long = "The baker sells bread. " * 60
+    asked = [("Once", " upon"), (long, " bread"), (long, " bread and bread")]
+    requests = instances("loglikelihood", asked)
+    requests[2].doc_id = 1  # another choice of the question before
+    ours.loglikelihood(requests)
+    most = ours.model.score(asked[2:])[0].truncated
+    assert ours.truncated == {("t", 0): 0, ("t", 1): most}
+    how = {"until": [], "max_gen_toks": 30}
+    ours.generate_until(instances("generate_until", [("The", how), (long[:240], how)])[1:])
+    [lost] = ours.model.truncated([long[:240]], max_new_tokens=30)
+    assert ours.truncated[("t", 1)] == max(most, lost)
+    ours.loglikelihood_rolling(instances("loglikelihood_rolling", [("",), (long,)])[1:])
+    assert len(ours.truncated) == 2
+
+
 def test_a_way_of_decoding_we_do_not_have_is_refused(model):
     asked = instances("generate_until", [("The", {"until": ["."], "num_beams": 4})])
     with pytest.raises(SpecError, match="num_beams"):
+        HarnessModel(model()).generate_until(asked)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"max_gen_toks": 0}, "task t: generate: max_new_tokens is 0"),
+        ({"until": ["."], "do_sample": True, "temperature": -1.0}, "task t: .*is -1.0"),
+        ({"until": [""]}, "task t: generate: stop is"),
+    ],
+)
+def test_a_task_that_asks_for_what_makes_no_sense_is_named(model, how, says):
+    asked = instances("generate_until", [("The", {"until": ["."]} | how)])
+    with pytest.raises(SpecError, match=says):
         HarnessModel(model()).generate_until(asked)
 
 

@@ -213,12 +213,14 @@ def test_everything_else_is_the_inner_model_s_own(tmp_path):
 def test_real_answers_survive_the_disk_bit_by_bit(tmp_path):
     model = load(tiny_llama(tmp_path / "model"), device="cpu")
     asked = [("The baker of", " Ulvara"), ("", "sells bread"), ("The baker of ", "«a»")]
+    asked.append(("The park. " * 60, " bread"))
     cache = ScoreCache(tmp_path / "scores")
     first = [Remembering(model, cache).score(asked, per_token=p) for p in (False, True)]
     cache.close()
     memory = Remembering(model, cache)
     assert [memory.score(asked, per_token=p) for p in (False, True)] == first
     assert memory.counts["computed"] == 0
+    assert [s.truncated > 0 for s in memory.score(asked)] == [False] * 3 + [True]
 
 
 def test_two_folders_are_two_models_in_one_cache(tmp_path):

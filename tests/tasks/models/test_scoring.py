@@ -66,6 +66,25 @@ def test_a_continuation_longer_than_the_model_is_refused(model):
         model().score([("The", " park" * 200)])
 
 
+@settings(max_examples=15, deadline=None)
+@given(repeats=st.integers(0, 40), asked=st.sampled_from([" park", " park and old town"]))
+def test_what_a_context_loses_for_want_of_room_is_told(model, repeats, asked):
+    m = model()
+    context = "The park." + " The park." * repeats
+    head, whole = map(len, m.encoder.plain([context, context + asked]))
+    [score] = m.score([(context, asked)])
+    # 128 tokens are fed, and the last one of all is only asked for
+    assert score.truncated == max(0, whole - 129)
+    told = m.truncated([context, "", "a"], max_new_tokens=100)
+    assert told == [max(0, head - 28), 0, 0]
+
+
+def test_a_text_scored_in_windows_loses_nothing(model):
+    [score] = model().score_text(["The park. " * 200])
+    assert score.truncated == 0
+    assert score.n_tokens > 2 * model().max_length
+
+
 def test_a_boundary_inside_a_token_is_told(model):
     # " the" is one token, which "in t" + "he" would cut
     m = model()
