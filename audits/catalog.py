@@ -15,6 +15,8 @@ from audits.halueval import HaluEval
 from audits.open_answers import OpenAnswers
 from audits.plugin import Plugin
 from audits.uncertainty import Uncertainty
+from audits.winobias import WinoBias
+from audits.winogender import Winogender
 
 AnyAudit = Annotated[
     Association
@@ -27,6 +29,8 @@ AnyAudit = Annotated[
     | HaluEval
     | OpenAnswers
     | Plugin
-    | Uncertainty,
+    | Uncertainty
+    | WinoBias
+    | Winogender,
     Field(discriminator="kind"),
 ]

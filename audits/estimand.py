@@ -172,6 +172,17 @@ class Odds(Settings):
     over: Literal["worst_case", "mean"] = "worst_case"
 
 
+class RankCorrelation(Settings):
+    """Spearman's correlation, over clusters, of their means of two columns; ties share ranks.
+
+    In each resample clusters are ranked anew.
+    """
+
+    kind: Literal["rank_correlation"] = "rank_correlation"
+    score: str
+    against: str
+
+
 class Weakest(Settings):
     """The smallest mean of `value` among the named groups of a column; higher is better.
 
@@ -210,6 +221,7 @@ Estimand = Annotated[
     | Consistency
     | Spread
     | Odds
+    | RankCorrelation
     | Weakest,
     Field(discriminator="kind"),
 ]

@@ -124,7 +124,8 @@ class Source(Settings):
     A `path` ends in .txt, .jsonl or .csv. A text file becomes documents by `split`: one
     per line, per story (single newlines part stories, blank lines their paragraphs), per
     paragraph (blank lines), per article (WikiText's ` = Title = ` between blank lines), or
-    the whole file as one.
+    the whole file as one. Or one set is `joined` from several, none of them text to read:
+    pairs whose halves lie in two files, or the categories of one benchmark.
     """
 
     name: str = ""
@@ -142,13 +143,19 @@ class Source(Settings):
     """A longer document is cut at the last space before: many short ones tell more of a
     text than a few long ones."""
 
+    joined: Mapping[SetName, "Source"] = Field(default_factory=dict)
+    """By role: the rows of all, each with its `role`; of a text file, `line` by line."""
     asking: Asking | None = None
     """The file holds facts (subject, relation, object, exposures, split), asked like this."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":
-        if bool(self.name) == bool(self.path):
-            raise ValueError("give either name (of the data catalog) or path, and not both")
+        if sum(map(bool, (self.name, self.path, self.joined))) != 1:
+            raise ValueError(
+                "give one of name (of the data catalog), path and joined, and no other"
+            )
+        if self.joined and self.model_fields_set != {"joined"}:
+            raise ValueError("joined: say limit, skip and the like of each source in it")
         if self.asking and not self.path.endswith((".csv", ".jsonl")):
             raise ValueError("asking: facts are read from a path that ends in .csv or .jsonl")
         return self

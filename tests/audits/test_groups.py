@@ -10,6 +10,7 @@ from audits.errors import MeasureError
 from audits.estimand import Declared, Lean, Odds, Ratio, Spread
 from audits.evidence import records_frame
 from audits.groups import metric_frame, table
+from audits.testing import grouped_null
 
 RIGHT = Declared(name="right", better="higher", about="", of=Ratio(value="x"))
 
@@ -141,26 +142,11 @@ def test_drawing_kinds_is_drawing_clusters(seed):
     assert (np.abs(a.std(axis=0) / b.std(axis=0) - 1) < 0.25).all()
 
 
-def clustered_null(rng, groups, design, n=480):
-    """Rows of groups that do not differ; clusters of 6 that do, within or across groups."""
-    if design == "alone":
-        return records(
-            (rng.random(n) < 0.3).astype(float),
-            rng.permutation(np.arange(n) % groups).astype(str),
-        )
-    cluster = np.arange(n) // 6
-    level = rng.beta(1.5, 3, n // 6)[cluster]
-    value = (rng.random(n) < level).astype(float)
-    whole = rng.permutation(np.arange(n // 6) % groups)
-    group = whole[cluster] if design == "whole" else rng.integers(0, groups, n)
-    return records(value, group.astype(str), cluster)
-
-
 def rejections(times, groups, design, seed=0):
     """How often the table finds that groups differ, and how often it names one."""
     rng = np.random.default_rng(seed)
     found = [
-        table(RIGHT, clustered_null(rng, groups, design), least=20, resamples=99, draws=199)
+        table(RIGHT, grouped_null(rng, groups, design), least=20, resamples=99, draws=199)
         for _ in range(times)
     ]
     return sum(t.apart.p <= 0.05 for t in found), sum(t.named != "" for t in found)
@@ -176,7 +162,7 @@ def test_groups_that_do_not_differ_are_seldom_said_to(design):
 
 def test_an_interval_that_ignores_clusters_would_be_too_short():
     rng = np.random.default_rng(1)
-    frame = clustered_null(rng, 2, "whole", 1200)
+    frame = grouped_null(rng, 2, "whole", 1200)
     alone = frame.assign(cluster=frame["example"])
     half = [table(RIGHT, f, draws=19).apart for f in (frame, alone)]
     assert half[0].high - half[0].value > 1.2 * (half[1].high - half[1].value)
