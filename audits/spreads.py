@@ -194,6 +194,11 @@ def _first(cluster: Ints, group: Ints) -> Ints:
     return np.asarray(np.unique(cluster * groups + group) // groups)
 
 
+def rates_of(num: Floats, den: Floats) -> Floats:
+    """Rates (draws, groups, rates) of sums of that shape; NaN where there is nothing."""
+    return _over(num, den)
+
+
 def spread_of(num: Floats, den: Floats, over: Over = "worst_case") -> Floats:
     """Spreads (draws,) of sums (draws, groups, rates)."""
     return _apart(_over(num, den), over)

@@ -1,5 +1,7 @@
 """Groups: values as fairlearn has them, intervals and nulls that keep what they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from audits import spreads
 from audits.errors import MeasureError
 from audits.estimand import Declared, Lean, Odds, Ratio, Spread
-from audits.evidence import records_frame
+from audits.evidence import Part, records_frame
 from audits.groups import metric_frame, table
+from audits.subgroups import change, told
 from audits.testing import grouped_null
 
 RIGHT = Declared(name="right", better="higher", about="", of=Ratio(value="x"))
@@ -166,3 +169,56 @@ def test_an_interval_that_ignores_clusters_would_be_too_short():
     alone = frame.assign(cluster=frame["example"])
     half = [table(RIGHT, f, draws=19).apart for f in (frame, alone)]
     assert half[0].high - half[0].value > 1.2 * (half[1].high - half[1].value)
+
+
+def paired(of_a, of_b, n=200):
+    """Two models' records: the new one loses so many of the right answers of each group."""
+    group = ["a"] * n + ["b"] * n
+    lost = [0.0] * of_a + [1.0] * (n - of_a) + [0.0] * of_b + [1.0] * (n - of_b)
+    return records(lost, group), records([1.0] * 2 * n, group)
+
+
+def test_the_group_that_suffers_most_is_named_where_that_is_sure():
+    new, old = paired(12, 60)
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-0.06, -0.3])
+    assert found.whole.value == pytest.approx(-0.18)
+    # McNemar: 2 * 2^-12 and 2 * 2^-60, by Holm once and twice
+    assert [m.p for m in found.groups] == pytest.approx([2 * 2**-12, 4 * 2.0**-60])
+    assert found.suffers == "b"
+    wrong = RIGHT.model_copy(update={"better": "lower"})
+    assert change(wrong, new, old).suffers == ""  # less of what is bad is no suffering
+
+
+def test_a_loss_that_might_be_chance_among_the_groups_names_nobody():
+    # 6 of 200: 2 * 2^-6 = .031 by itself, .0625 among two
+    found = change(RIGHT, *paired(0, 6))
+    assert [m.p for m in found.groups] == pytest.approx([1.0, 2 * 2**-5])
+    assert found.suffers == ""
+
+
+def test_a_small_group_is_named_as_too_small_and_none_is_compared_where_all_are():
+    new, old = three(), three()
+    found = change(RIGHT, new, old)
+    assert found.groups[-1].absent == "3 examples where 100 are required"
+    with pytest.raises(MeasureError, match="100 are required"):
+        change(RIGHT, *(f[f["group"] == "tiny"] for f in (new, old)))
+
+
+def test_a_record_lost_on_one_side_stays_in_its_group_and_counts_as_lost():
+    new, old = paired(0, 0)
+    new.loc[3, ["why", "group"]] = ["no answer", ""]
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-1 / 200, 0])
+
+
+def test_what_is_told_by_group_is_declared_or_the_first_measure_over_all():
+    part = Part("p", "k", (RIGHT,), (), three(), "b")
+    assert told(part) == (RIGHT.model_copy(update={"by": "group"}),)
+    other = RIGHT.model_copy(update={"name": "other", "by": "kind"})
+    assert told(replace(part, declared=(RIGHT, other))) == ()  # no record has a kind
+    kinds = replace(
+        part, declared=(RIGHT, other), records=three().assign(kind=["x", "y", "y"] * 201)
+    )
+    assert told(kinds) == (other,)
+    assert told(replace(part, records=three().assign(group="one"))) == ()
