@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audits.audit import Entailment
 from audits.catalog import AnyAudit
@@ -15,6 +16,9 @@ from audits.settings import Settings
 from audits.uncertainty import Uncertainty
 from tasks.artifact import Artifact
 from tasks.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 5
 """How many facts that are not as declared are named."""
@@ -67,8 +71,17 @@ def audit(settings: AuditRun, job: Job) -> None:
         | selfcheck(model)
         | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
+        notes=_left_out(records),
     )
     parts.write(part, job.out)
+
+
+def _left_out(records: "pd.DataFrame") -> dict[str, object]:
+    """Examples that an audit does not count, each with its reason, for people to read."""
+    if "left_out" not in records or not (out := records[records["left_out"] != ""]).size:
+        return {}
+    named = zip(out["example"], out["left_out"], strict=True)
+    return {"left_out": "; ".join(f"{example}: {why}" for example, why in named)}
 
 
 def require_dataset(asked: AnyAudit, inputs: Mapping[str, Artifact]) -> None:
