@@ -154,7 +154,9 @@ class Source(Settings):
             raise ValueError(
                 "give one of name (of the data catalog), path and joined, and no other"
             )
-        if self.joined and self.model_fields_set != {"joined"}:
+        fields = type(self).model_fields.items()
+        said = [n for n, f in fields if n != "joined" and getattr(self, n) != f.default]
+        if self.joined and said:
             raise ValueError("joined: say limit, skip and the like of each source in it")
         if self.asking and not self.path.endswith((".csv", ".jsonl")):
             raise ValueError("asking: facts are read from a path that ends in .csv or .jsonl")

@@ -57,6 +57,7 @@ def test_a_set_joined_from_several_keeps_where_its_rows_come_from(tmp_path):
     table.write_text("occupation,women\nnurse,90\n", "utf-8")
     joined = {"pro": Source(path=lines, limit=1), "jobs": Source(path=str(table))}
     source = Source(joined=joined)
+    assert Source.model_validate(source.model_dump()) == source
     assert gather("a", source, ()) == [
         {"id": "pro/line1", "role": "pro", "line": "1 He left."},
         {"id": "jobs/0", "role": "jobs", "occupation": "nurse", "women": "90"},
