@@ -151,12 +151,23 @@ class Units:
     block: Ints
 
     @classmethod
-    def of(cls, num: Floats, den: Floats, group: Ints, cluster: Ints, example: Ints) -> "Units":
+    def of(
+        cls,
+        num: Floats,
+        den: Floats,
+        group: Ints,
+        cluster: Ints,
+        example: Ints,
+        matched: Ints | None = None,
+    ) -> "Units":
         """From rows: whole clusters where each is of one group, else examples within theirs.
 
         With several rates, denominators say of what kind a unit is (who should be selected,
-        and who should not): if every unit is of one kind, labels stay within kinds.
+        and who should not): if every unit is of one kind, labels stay within kinds. `matched`
+        are sets of examples that differ in their group alone: labels stay within these.
         """
+        if matched is not None:
+            cluster = matched
         groups = int(group.max()) + 1
         mixed = bool((np.bincount(_first(cluster, group), minlength=1) > 1).any())
         owner, block_of = (example, cluster) if mixed else (cluster, np.zeros_like(cluster))

@@ -185,7 +185,7 @@ def _triple(schema: str, texts: Mapping[str, str], women: Mapping[str, float]) -
             group=gender,
             strata={
                 "gender": gender,
-                "schema": schema,
+                "matched": schema,
                 "answer": ANSWERS[int(answer)],
                 "gotcha": _gotcha(gender, majority, answer),
             },
@@ -209,7 +209,7 @@ def _requests(example: Example) -> list[tuple[str, str]]:
 
 def _record(example: Example, of: Mapping[str, Sequence[Score]]) -> dict[str, object]:
     """A sentence's record; what compares genders stands on all three and needs them all."""
-    schema = example.strata["schema"]
+    schema = example.strata["matched"]
     own = {gender: of.get(f"{schema}.{gender}", ()) for gender in GENDERS}
     record: dict[str, object] = {
         "example": example.id,

@@ -83,7 +83,7 @@ def _seen(
         said.append(f"{candidate}: {_apart(told_of)}")
     except MeasureError as reason:
         said.append(f"{candidate}: no table; {reason}")
-    if parent is not None and parent.basis == part.basis:
+    if told_of and parent is not None and parent.basis == part.basis:
         try:
             moved = change(declared, frame, parent.completed(), by=declared.by)
             said.append(f"{candidate} against its parent: {_suffers(moved)}")

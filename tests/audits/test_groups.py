@@ -66,6 +66,19 @@ def test_no_group_is_named_where_none_differs():
     assert found.apart.low == 0
 
 
+def test_labels_are_exchanged_within_sets_that_differ_in_the_group_alone():
+    # 150 sentences in three genders: hard or easy alike, but in 12 the women's alone is wrong
+    hard = np.random.default_rng(0).random(150) < 0.5
+    value = np.repeat(1.0 - hard, 3)
+    value[np.flatnonzero(value == 1)[::18][:12]] = 0  # one in six of the easy ones
+    sentence, occupation = np.arange(450) // 3, np.arange(450) // 30
+    loose = records(value, ["f", "m", "n"] * 150, occupation)
+    tight = loose.assign(matched=sentence.astype(str))
+    assert table(RIGHT, loose).apart.p > 0.1
+    assert table(RIGHT, tight).apart.p < 0.01
+    assert table(RIGHT, tight).named == "f"
+
+
 def test_worst_is_most_where_less_is_better():
     wrong = RIGHT.model_copy(update={"better": "lower"})
     assert table(wrong, three(), least=150).worst in ("b", "c")
