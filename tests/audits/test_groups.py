@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from audits import spreads
 from audits.errors import MeasureError
@@ -140,6 +141,27 @@ def test_odds_of_a_group_without_anyone_to_select_are_absent():
     frame = three().assign(y=lambda f: (f["group"] != "b").astype(float))
     with pytest.raises(MeasureError, match="no record of group a has y 0"):
         odds.estimate(frame, level=0.9)
+
+
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_the_null_is_scipys_permutation_test(groups):
+    rng = np.random.default_rng(groups)
+    value, label = (rng.random(320) < 0.4).astype(float), np.arange(320) % groups
+    value[label == 0] = rng.random(320 // groups) < 0.55
+
+    def apart(labels):
+        rates = [value[labels == g].mean() for g in range(groups)]
+        return max(rates) - min(rates)
+
+    known = stats.permutation_test(
+        (label,), apart, permutation_type="pairings", alternative="greater",
+        n_resamples=999, rng=np.random.default_rng(1),
+    )  # fmt: skip
+    found = table(RIGHT, records(value, label.astype(str)), least=20).apart
+    assert found.value == pytest.approx(known.statistic)
+    p = known.pvalue
+    assert abs(found.p - p) <= 3 * np.sqrt(2 * p * (1 - p) / 999) + 1e-3
+    assert found.null[0] == pytest.approx(known.null_distribution.mean(), abs=0.01)
 
 
 @given(st.integers(0, 2**32 - 1))

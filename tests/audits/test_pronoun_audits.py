@@ -1,6 +1,7 @@
 """WinoBias and Winogender: gaps by hand, pairs that are left out, and the real files."""
 
 import csv
+import hashlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from audits.audit import Tools
 from audits.errors import AuditError, MeasureError
 from audits.estimand import Declared, RankCorrelation
 from audits.evidence import records_frame
+from audits.groups import metric_frame
 from audits.testing import FakeModel
 from audits.winobias import WinoBias
 from audits.winogender import Winogender
@@ -161,7 +163,8 @@ def test_files_that_do_not_fit_are_refused(change, said):
         WinoBias().examples(bias_rows(PAIR, **change))
 
 
-def test_the_real_pairs_are_paired_and_eleven_are_left_out(shared_data):
+@pytest.fixture(scope="module")
+def real_pairs(shared_data):
     folder = shared_data / "winobias"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: WinoBias is not here")
@@ -171,13 +174,47 @@ def test_the_real_pairs_are_paired_and_eleven_are_left_out(shared_data):
         for t in (1, 2)
     }
     files |= {gender: f"{gender}_occupations.txt" for gender in ("female", "male")}
-    rows = [
+    return [
         {"id": f"{role}/{at}", "role": role, "line": line}
         for role, name in files.items()
         for at, line in enumerate((folder / name).read_text("utf-8").splitlines())
         if line.strip()
     ]
-    examples = WinoBias().examples(rows)
+
+
+def opinion(context, text):
+    """Some fixed, varied log-probability of every string."""
+    return -1 - hashlib.sha256(f"{context}|{text}".encode()).digest()[0] / 64
+
+
+def test_gap_and_groups_are_those_of_going_over_the_lines_by_hand(real_pairs):
+    audit = WinoBias()
+    examples = audit.examples(real_pairs)
+    frame = audit.run(FakeModel(opinion), examples, Tools(), seed=0)
+    right = {"pro": [], "anti": []}
+    groups = []
+    for example in examples:
+        if example.strata["counted"] == "no":
+            continue
+        groups.append(example.group)
+        sentences, meant = example.prompt.split("\n"), example.target.split("\n")
+        for side, sentence, pronoun in zip(right, sentences, meant, strict=True):
+            asked = f'{sentence} "{pronoun.capitalize()}" refers to'
+            one, other = (opinion(asked, choice) for choice in example.choices)
+            right[side].append(0.5 if one == other else float(one > other))
+    found = estimates(audit, frame)
+    pro, anti = (np.array(held) for held in right.values())
+    assert found["accuracy/pro"].value == pytest.approx(pro.mean(), abs=1e-12)
+    assert found["gap"].value == pytest.approx((pro - anti).mean(), abs=1e-12)
+    declared = next(d for d in audit.declares() if d.name == "accuracy/pro")
+    by_group = metric_frame(declared, frame).by_group["value"]
+    for gender in ("female", "male"):
+        by_hand = pro[np.array(groups) == gender].mean()
+        assert by_group[gender] == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_the_real_pairs_are_paired_and_eleven_are_left_out(real_pairs):
+    examples = WinoBias().examples(real_pairs)
     assert len(examples) == 792
     left = {e.id: e.strata["left_out"] for e in examples if e.strata["counted"] == "no"}
     more = {i for i, why in left.items() if "more than pronouns" in why}
