@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--resamples", type=int, default=10_000)
-    parser.add_argument("--nulls", type=int, default=500)
+    parser.add_argument("--nulls", type=int, default=100, help="500 took ten minutes")
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=DESIGNS)
     options = parser.parse_args()
     report = {
