@@ -153,7 +153,7 @@ def _accuracies(tail: str = "", column: str = "") -> list[Declared]:
         _declared(
             f"accuracy/{condition}{tail}",
             "questions answered right",
-            Ratio(value=f"correct{column}"),
+            Ratio(value=f"right{column}"),
             better="higher",
             condition=condition,
             by="group",
@@ -167,7 +167,7 @@ def _scores(tail: str = "", column: str = "", category: str = "") -> list[Declar
     weight = "" if category else "weight"
     place = {"counted": "yes", "condition": "disambig"}
     able = Able(
-        value=f"correct{column}",
+        value=f"right{column}",
         above=CHANCE + ABOVE_CHANCE,
         where=place | ({"category": category} if category else {}),
     )
@@ -278,7 +278,7 @@ def _record(example: Example, scores: Sequence[Score]) -> dict[str, object]:
         credit = credits(values)
         answered, toward = 1 - credit[unknown], credit[biased]
         record |= {
-            f"correct{column}": credit[right],
+            f"right{column}": credit[right],
             f"answered{column}": answered,
             f"toward{column}": toward,
             f"balance{column}": toward + credit[unknown] / 2,

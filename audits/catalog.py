@@ -19,6 +19,8 @@ from audits.stereoset import StereoSet
 from audits.swaps import Swaps
 from audits.toxicity import Toxicity
 from audits.uncertainty import Uncertainty
+from audits.winobias import WinoBias
+from audits.winogender import Winogender
 
 AnyAudit = Annotated[
     Association
@@ -35,6 +37,8 @@ AnyAudit = Annotated[
     | StereoSet
     | Swaps
     | Toxicity
-    | Uncertainty,
+    | Uncertainty
+    | WinoBias
+    | Winogender,
     Field(discriminator="kind"),
 ]

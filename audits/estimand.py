@@ -210,6 +210,17 @@ class Corrected(Settings):
     roles: tuple[str, str, str]
 
 
+class RankCorrelation(Settings):
+    """Spearman's correlation, over clusters, of their means of two columns; ties share ranks.
+
+    In each resample clusters are ranked anew.
+    """
+
+    kind: Literal["rank_correlation"] = "rank_correlation"
+    score: str
+    against: str
+
+
 class Weakest(Settings):
     """The smallest mean of `value` among the named groups of a column; higher is better.
 
@@ -251,6 +262,7 @@ Estimand = Annotated[
     | Variation
     | Icat
     | Corrected
+    | RankCorrelation
     | Weakest,
     Field(discriminator="kind"),
 ]

@@ -1,4 +1,4 @@
-"""AUROC, risk-coverage, calibration error, spreads: alone and paired, by redrawing clusters."""
+"""AUROC, risk-coverage, calibration error, spreads, ranks: by redrawing clusters."""
 
 import math
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from audits.estimand import (
     Estimate,
     Icat,
     Odds,
+    RankCorrelation,
     RiskCoverage,
     Spread,
     Variation,
@@ -41,14 +42,26 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
-    if isinstance(of, Variation):
-        found = variation.statistic(declared, of, rows, cluster, clusters)
-        return [found], len(np.unique(cluster))
-    if isinstance(of, Icat):
-        found = icat.statistic(declared, of, rows, cluster, clusters)
+    if isinstance(of, Variation | Icat | RankCorrelation):
+        found = _of_sums(declared, of, rows, cluster, clusters)
         return [found], len(np.unique(cluster))
     assert isinstance(of, Spread | Odds)
     return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
+
+
+def _of_sums(
+    declared: Declared,
+    of: Variation | Icat | RankCorrelation,
+    rows: Selection,
+    cluster: Ints,
+    clusters: int,
+) -> resample.Statistic:
+    """A statistic of what each cluster adds up to."""
+    if isinstance(of, Variation):
+        return variation.statistic(declared, of, rows, cluster, clusters)
+    if isinstance(of, Icat):
+        return icat.statistic(declared, of, rows, cluster, clusters)
+    return _rank_correlation(declared, of, rows, cluster, clusters)
 
 
 def _auroc(
@@ -123,6 +136,22 @@ def _outcomes(declared: Declared, rows: Selection, column: str) -> Floats:
     return found
 
 
+def _rank_correlation(
+    declared: Declared, of: RankCorrelation, rows: Selection, cluster: Ints, clusters: int
+) -> resample.Statistic:
+    held = np.bincount(cluster, minlength=clusters)
+    means = [
+        np.bincount(cluster, numbers(declared, rows, column), minlength=clusters)
+        / np.maximum(held, 1)
+        for column in (of.score, of.against)
+    ]
+    for column, mean in zip((of.score, of.against), means, strict=True):
+        if np.ptp(mean[held > 0]) == 0:
+            raise MeasureError(f"{declared.name}: {column} is the same in every cluster")
+    found = resample.rank_correlation(*(mean[held > 0] for mean in means))
+    return lambda counts: found(counts[held > 0])
+
+
 def _cells(
     declared: Declared, of: Spread | Odds, rows: Selection, cluster: Ints, clusters: int
 ) -> spreads.Cells:
@@ -185,6 +214,8 @@ def _range(declared: Declared) -> tuple[float, float]:
     of = declared.of
     if isinstance(of, Auroc | RiskCoverage) and of.against:
         return -1.0, 1.0
+    if isinstance(of, RankCorrelation):
+        return -1.0, 1.0
     if isinstance(of, Auroc | Icat) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
         return 0.0, 1.0
     return -math.inf, math.inf
@@ -227,7 +258,7 @@ def _hull(
     cells: int,
     level: float,
 ) -> resample.Resampled:
-    bca = isinstance(declared.of, Auroc | RiskCoverage)
+    bca = isinstance(declared.of, Auroc | RiskCoverage | RankCorrelation)
     return resample.hull(
         [
             resample.interval(each, clusters, level, trials=trials, bca=bca, cells=cells)

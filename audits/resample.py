@@ -93,6 +93,25 @@ def _ranked(score: Floats, label: Floats) -> tuple[Ints, Ints, Ints, Ints]:
     return positive, negative, below, up_to
 
 
+def rank_correlation(one: Floats, other: Floats) -> Statistic:
+    """Spearman's correlation of two values of each cluster, ranked among the drawn ones."""
+    below = [
+        (v < v[:, None]).astype(np.float64) + 0.5 * (v == v[:, None]) for v in (one, other)
+    ]
+
+    def statistic(counts: Floats) -> Floats:
+        middle = counts.sum(axis=0) / 2
+        first, second = (table @ counts - middle for table in below)
+        shared, ours, theirs = (
+            np.einsum("cb,cb,cb->b", counts, a, b)
+            for a, b in ((first, second), (first, first), (second, second))
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(shared / np.sqrt(ours * theirs))
+
+    return statistic
+
+
 def bin_of(confidence: Floats, bins: int) -> Ints:
     """Number of the equal-width bin (lo, hi] that holds each confidence; 0 is in the first."""
     edges = np.arange(bins + 1) / bins  # rounded once, so that 3/10 is 0.3 and not above it

@@ -5,13 +5,14 @@ hundred thousand rows are products of matrices. fairlearn's own bootstrap redraw
 knows no clusters, and builds a frame anew for each resample.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from audits.columns import compact
-from audits.intervals import Floats, Ints, normal_quantile, score_interval
+from audits.intervals import Floats, Ints, normal_quantile, score_interval, t_quantile
 from audits.resample import BATCH, SEED, Resampled, Statistic
 
 RESAMPLES = 999
@@ -122,10 +123,13 @@ def interval(cells: Cells, level: float, resamples: int = RESAMPLES) -> Resample
     Largest minus smallest is never negative and grows with the number of groups, so its
     own bootstrap excludes 0 even where no group differs. No spread can be off by more than
     the largest error of any difference of two groups: that error's quantile, from redrawn
-    clusters, is the half-width.
+    clusters, is the half-width, drawn out as Student's t is for as many clusters as the
+    smallest group has.
     """
     worst = _apart(redrawn(cells, resamples) - cells.rates(), cells.over)
-    half = float(np.quantile(worst, level))
+    few = max(2, int((cells.den > 0).any(axis=2).sum(axis=0).min()))
+    short = t_quantile(level, few) / normal_quantile(level) * math.sqrt(few / (few - 1))
+    half = short * float(np.quantile(worst, level))
     at = cells.spread()
     low, high, method = max(0.0, at - half), at + half, "simultaneous cluster bootstrap"
     if high <= low:
@@ -147,12 +151,23 @@ class Units:
     block: Ints
 
     @classmethod
-    def of(cls, num: Floats, den: Floats, group: Ints, cluster: Ints, example: Ints) -> "Units":
+    def of(
+        cls,
+        num: Floats,
+        den: Floats,
+        group: Ints,
+        cluster: Ints,
+        example: Ints,
+        matched: Ints | None = None,
+    ) -> "Units":
         """From rows: whole clusters where each is of one group, else examples within theirs.
 
         With several rates, denominators say of what kind a unit is (who should be selected,
-        and who should not): if every unit is of one kind, labels stay within kinds.
+        and who should not): if every unit is of one kind, labels stay within kinds. `matched`
+        are sets of examples that differ in their group alone: labels stay within these.
         """
+        if matched is not None:
+            cluster = matched
         groups = int(group.max()) + 1
         mixed = bool((np.bincount(_first(cluster, group), minlength=1) > 1).any())
         owner, block_of = (example, cluster) if mixed else (cluster, np.zeros_like(cluster))
@@ -192,6 +207,11 @@ def _first(cluster: Ints, group: Ints) -> Ints:
     """The cluster of each pair of cluster and group that occurs."""
     groups = int(group.max()) + 1
     return np.asarray(np.unique(cluster * groups + group) // groups)
+
+
+def rates_of(num: Floats, den: Floats) -> Floats:
+    """Rates (draws, groups, rates) of sums of that shape; NaN where there is nothing."""
+    return _over(num, den)
 
 
 def spread_of(num: Floats, den: Floats, over: Over = "worst_case") -> Floats:

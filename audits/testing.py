@@ -15,6 +15,7 @@ from audits.evidence import KEYS, Part
 from audits.model import Example, LanguageModel, Score, require_generation, require_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # Slash-separated segments that MLflow takes as a metric name.
@@ -140,6 +141,37 @@ def world_model(kind: str, rows: Sequence[Mapping[str, Any]], sure: float = 0.95
         return math.log((1 - sure) / size[prompt])
 
     return FakeModel(score, lambda prompt: f" {said[prompt]}.", digest=kind)
+
+
+def grouped_null(
+    rng: "np.random.Generator", groups: int, design: str, n: int = 480
+) -> "pd.DataFrame":
+    """Records of yes or no (`x`) in groups that do not differ.
+
+    Args:
+        rng: of everything drawn.
+        groups: how many.
+        design: rows `alone`; or in clusters of 6 that differ among themselves, each `whole`
+            in one group or with its rows spread over groups (`within`).
+        n: rows.
+    """
+    import numpy as np
+    import pandas as pd
+
+    at = np.arange(n)
+    cluster = at if design == "alone" else at // 6
+    level = 0.3 if design == "alone" else rng.beta(1.5, 3, n // 6)[cluster]
+    group = rng.integers(0, groups, n)
+    if design != "within":
+        group = rng.permutation(np.arange(cluster[-1] + 1) % groups)[cluster]
+    columns = {
+        "example": [f"e{i:06}" for i in at],
+        "cluster": [f"c{i:06}" for i in cluster],
+        "group": [f"g{i}" for i in group],
+        "why": [""] * n,
+    }
+    frame = pd.DataFrame({name: pd.array(v, dtype="str") for name, v in columns.items()})
+    return frame.assign(x=(rng.random(n) < level).astype(float))
 
 
 def check_audit(

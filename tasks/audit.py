@@ -77,6 +77,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         | room(model, _shortened(records))
         | _membership(asked, examples, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
+        notes=_left_out(records),
     )
     parts.write(part, job.out)
 
@@ -84,6 +85,14 @@ def audit(settings: AuditRun, job: Job) -> None:
 def _shortened(records: "pd.DataFrame") -> int:
     """Examples that are invalid since the window cut off the beginning of a context."""
     return int(records.loc[records["why"] == TRUNCATED, "example"].nunique())
+
+
+def _left_out(records: "pd.DataFrame") -> dict[str, object]:
+    """Examples that an audit does not count, each with its reason, for people to read."""
+    if "left_out" not in records or not (out := records[records["left_out"] != ""]).size:
+        return {}
+    named = zip(out["example"], out["left_out"], strict=True)
+    return {"left_out": "; ".join(f"{example}: {why}" for example, why in named)}
 
 
 def require_dataset(asked: AnyAudit, inputs: Mapping[str, Artifact]) -> None:

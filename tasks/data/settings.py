@@ -129,7 +129,9 @@ class Source(Settings):
     A `path` ends in .txt, .jsonl or .csv, or is StereoSet's .json. A text file becomes
     documents by `split`: one per line, per story (single newlines part stories, blank lines
     their paragraphs), per paragraph (blank lines), per article (WikiText's ` = Title = `
-    between blank lines), or the whole file as one.
+    between blank lines), or the whole file as one. Or one set is `joined` from several, none
+    of them text to read: pairs whose halves lie in two files, or the categories of one
+    benchmark.
     """
 
     name: str = ""
@@ -147,13 +149,21 @@ class Source(Settings):
     """A longer document is cut at the last space before: many short ones tell more of a
     text than a few long ones."""
 
+    joined: Mapping[SetName, "Source"] = Field(default_factory=dict)
+    """By role: the rows of all, each with its `role`; of a text file, `line` by line."""
     asking: Asking | None = None
     """The file holds facts (subject, relation, object, exposures, split), asked like this."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":
-        if bool(self.name) == bool(self.path):
-            raise ValueError("give either name (of the data catalog) or path, and not both")
+        if sum(map(bool, (self.name, self.path, self.joined))) != 1:
+            raise ValueError(
+                "give one of name (of the data catalog), path and joined, and no other"
+            )
+        fields = type(self).model_fields.items()
+        said = [n for n, f in fields if n != "joined" and getattr(self, n) != f.default]
+        if self.joined and said:
+            raise ValueError("joined: say limit, skip and the like of each source in it")
         if self.asking and not self.path.endswith((".csv", ".jsonl")):
             raise ValueError("asking: facts are read from a path that ends in .csv or .jsonl")
         return self

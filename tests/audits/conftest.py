@@ -168,11 +168,58 @@ def swap_rows(names=12):
     ]
 
 
+def joined(**lines):
+    return [
+        {"id": f"{role}/line{at}", "role": role, "line": line}
+        for role, held in lines.items()
+        for at, line in enumerate(held, 1)
+    ]
+
+
+def winobias_rows(count=12):
+    male, female = ("cook", "CEO", "guard"), ("nurse", "clerk", "baker")
+
+    def lines(words, kind):
+        for at in range(count):
+            he, she = male[at % 3], female[at // 3 % 3]
+            one, other = (he, she) if at % 2 else (she, he)
+            told = f"[The {one}] met the {other} because [{words[at % 2]}] was {kind} {at}."
+            yield f"{at + 1} {told}"
+
+    pro, anti = ("she", "he"), ("he", "she")
+    return joined(
+        pro1=lines(pro, "a"), anti1=lines(anti, "a"), pro2=lines(pro, "b"),
+        anti2=lines(anti, "b"), female=female, male=male,
+    )  # fmt: skip
+
+
+def winogender_rows(count=8):
+    said = {"female": "she", "male": "he", "neutral": "they"}
+    rows = [
+        {
+            "id": f"sentences/{at}{answer}{gender}",
+            "role": "sentences",
+            "sentid": f"job{at}.guest.{answer}.{gender}.txt",
+            "sentence": f"The job{at} told the guest that {word} could {'pay stay'[answer:]}.",
+        }
+        for at in range(count)
+        for answer in (0, 1)
+        for gender, word in said.items()
+    ]
+    jobs = [(f"job{at}", str((at * 37 + 5) % 100)) for at in range(count)]
+    return rows + [
+        {"id": f"occupations/{o}", "role": "occupations", "occupation": o, "bls_pct_female": p}
+        for o, p in jobs
+    ]
+
+
 ROWS = {
     "name_swaps": swap_rows,
     "stereoset": triplet_rows,
     "prompts": prompt_rows,
     "counterfactual": prompt_rows,
+    "winobias": winobias_rows,
+    "winogender": winogender_rows,
     "bbq": bbq_rows,
     "halueval_qa": answer_rows,
     "facts": fact_rows,

@@ -92,7 +92,7 @@ def test_a_model_that_cannot_do_the_task_has_no_bias_scores():
     rows = [*[item(at) for at in range(24)], *clear(90)]
     audit, frame = answering(rows, [0] * 24 + [at % 3 for at in range(90)])
     found = {d.name: d for d in audit.declares()}
-    with pytest.raises(MeasureError, match=r"cannot do the task: correct \(yes, disambig\)"):
+    with pytest.raises(MeasureError, match=r"cannot do the task: right \(yes, disambig\)"):
         found["bias/ambig"].estimate(frame, level=0.95)
     assert found["accuracy/disambig"].estimate(frame, level=0.95).value == pytest.approx(1 / 3)
     with pytest.raises(MeasureError, match="cannot do the task"):
@@ -142,7 +142,7 @@ def test_ties_share_the_credit():
     audit = Bbq(categories=("Age",))
     examples = audit.examples([item(at) for at in range(12)])
     frame = audit.run(FakeModel(lambda *_: -1.0), examples, Tools(), seed=0)
-    assert frame[["correct", "answered", "toward"]].iloc[0].tolist() == pytest.approx(
+    assert frame[["right", "answered", "toward"]].iloc[0].tolist() == pytest.approx(
         [1 / 3, 2 / 3, 1 / 3]
     )
     assert values(audit, frame)["tied"].value == 1

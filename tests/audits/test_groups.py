@@ -1,15 +1,20 @@
 """Groups: values as fairlearn has them, intervals and nulls that keep what they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from audits import spreads
 from audits.errors import MeasureError
 from audits.estimand import Declared, Lean, Odds, Ratio, Spread
-from audits.evidence import records_frame
+from audits.evidence import Part, records_frame
 from audits.groups import metric_frame, table
+from audits.subgroups import change, told
+from audits.testing import grouped_null
 
 RIGHT = Declared(name="right", better="higher", about="", of=Ratio(value="x"))
 
@@ -60,6 +65,19 @@ def test_no_group_is_named_where_none_differs():
     assert abs(found.apart.excess) < 0.05  # is what chance shows
     assert found.apart.p > 0.05
     assert found.apart.low == 0
+
+
+def test_labels_are_exchanged_within_sets_that_differ_in_the_group_alone():
+    # 150 sentences in three genders: hard or easy alike, but in 12 the women's alone is wrong
+    hard = np.random.default_rng(0).random(150) < 0.5
+    value = np.repeat(1.0 - hard, 3)
+    value[np.flatnonzero(value == 1)[::18][:12]] = 0  # one in six of the easy ones
+    sentence, occupation = np.arange(450) // 3, np.arange(450) // 30
+    loose = records(value, ["f", "m", "n"] * 150, occupation)
+    tight = loose.assign(matched=sentence.astype(str))
+    assert table(RIGHT, loose).apart.p > 0.1
+    assert table(RIGHT, tight).apart.p < 0.01
+    assert table(RIGHT, tight).named == "f"
 
 
 def test_worst_is_most_where_less_is_better():
@@ -125,6 +143,27 @@ def test_odds_of_a_group_without_anyone_to_select_are_absent():
         odds.estimate(frame, level=0.9)
 
 
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_the_null_is_scipys_permutation_test(groups):
+    rng = np.random.default_rng(groups)
+    value, label = (rng.random(320) < 0.4).astype(float), np.arange(320) % groups
+    value[label == 0] = rng.random(320 // groups) < 0.55
+
+    def apart(labels):
+        rates = [value[labels == g].mean() for g in range(groups)]
+        return max(rates) - min(rates)
+
+    known = stats.permutation_test(
+        (label,), apart, permutation_type="pairings", alternative="greater",
+        n_resamples=999, rng=np.random.default_rng(1),
+    )  # fmt: skip
+    found = table(RIGHT, records(value, label.astype(str)), least=20).apart
+    assert found.value == pytest.approx(known.statistic)
+    p = known.pvalue
+    assert abs(found.p - p) <= 3 * np.sqrt(2 * p * (1 - p) / 999) + 1e-3
+    assert found.null[0] == pytest.approx(known.null_distribution.mean(), abs=0.01)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_drawing_kinds_is_drawing_clusters(seed):
     """Equal clusters by their number, others one by one: mean and spread of both agree."""
@@ -141,26 +180,11 @@ def test_drawing_kinds_is_drawing_clusters(seed):
     assert (np.abs(a.std(axis=0) / b.std(axis=0) - 1) < 0.25).all()
 
 
-def clustered_null(rng, groups, design, n=480):
-    """Rows of groups that do not differ; clusters of 6 that do, within or across groups."""
-    if design == "alone":
-        return records(
-            (rng.random(n) < 0.3).astype(float),
-            rng.permutation(np.arange(n) % groups).astype(str),
-        )
-    cluster = np.arange(n) // 6
-    level = rng.beta(1.5, 3, n // 6)[cluster]
-    value = (rng.random(n) < level).astype(float)
-    whole = rng.permutation(np.arange(n // 6) % groups)
-    group = whole[cluster] if design == "whole" else rng.integers(0, groups, n)
-    return records(value, group.astype(str), cluster)
-
-
 def rejections(times, groups, design, seed=0):
     """How often the table finds that groups differ, and how often it names one."""
     rng = np.random.default_rng(seed)
     found = [
-        table(RIGHT, clustered_null(rng, groups, design), least=20, resamples=99, draws=199)
+        table(RIGHT, grouped_null(rng, groups, design), least=20, resamples=99, draws=199)
         for _ in range(times)
     ]
     return sum(t.apart.p <= 0.05 for t in found), sum(t.named != "" for t in found)
@@ -176,7 +200,60 @@ def test_groups_that_do_not_differ_are_seldom_said_to(design):
 
 def test_an_interval_that_ignores_clusters_would_be_too_short():
     rng = np.random.default_rng(1)
-    frame = clustered_null(rng, 2, "whole", 1200)
+    frame = grouped_null(rng, 2, "whole", 1200)
     alone = frame.assign(cluster=frame["example"])
     half = [table(RIGHT, f, draws=19).apart for f in (frame, alone)]
     assert half[0].high - half[0].value > 1.2 * (half[1].high - half[1].value)
+
+
+def paired(of_a, of_b, n=200):
+    """Two models' records: the new one loses so many of the right answers of each group."""
+    group = ["a"] * n + ["b"] * n
+    lost = [0.0] * of_a + [1.0] * (n - of_a) + [0.0] * of_b + [1.0] * (n - of_b)
+    return records(lost, group), records([1.0] * 2 * n, group)
+
+
+def test_the_group_that_suffers_most_is_named_where_that_is_sure():
+    new, old = paired(12, 60)
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-0.06, -0.3])
+    assert found.whole.value == pytest.approx(-0.18)
+    # McNemar: 2 * 2^-12 and 2 * 2^-60, by Holm once and twice
+    assert [m.p for m in found.groups] == pytest.approx([2 * 2**-12, 4 * 2.0**-60])
+    assert found.suffers == "b"
+    wrong = RIGHT.model_copy(update={"better": "lower"})
+    assert change(wrong, new, old).suffers == ""  # less of what is bad is no suffering
+
+
+def test_a_loss_that_might_be_chance_among_the_groups_names_nobody():
+    # 6 of 200: 2 * 2^-6 = .031 by itself, .0625 among two
+    found = change(RIGHT, *paired(0, 6))
+    assert [m.p for m in found.groups] == pytest.approx([1.0, 2 * 2**-5])
+    assert found.suffers == ""
+
+
+def test_a_small_group_is_named_as_too_small_and_none_is_compared_where_all_are():
+    new, old = three(), three()
+    found = change(RIGHT, new, old)
+    assert found.groups[-1].absent == "3 examples where 100 are required"
+    with pytest.raises(MeasureError, match="100 are required"):
+        change(RIGHT, *(f[f["group"] == "tiny"] for f in (new, old)))
+
+
+def test_a_record_lost_on_one_side_stays_in_its_group_and_counts_as_lost():
+    new, old = paired(0, 0)
+    new.loc[3, ["why", "group"]] = ["no answer", ""]
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-1 / 200, 0])
+
+
+def test_what_is_told_by_group_is_declared_or_the_first_measure_over_all():
+    part = Part("p", "k", (RIGHT,), (), three(), "b")
+    assert told(part) == (RIGHT.model_copy(update={"by": "group"}),)
+    other = RIGHT.model_copy(update={"name": "other", "by": "kind"})
+    assert told(replace(part, declared=(RIGHT, other))) == ()  # no record has a kind
+    kinds = replace(
+        part, declared=(RIGHT, other), records=three().assign(kind=["x", "y", "y"] * 201)
+    )
+    assert told(kinds) == (other,)
+    assert told(replace(part, records=three().assign(group="one"))) == ()
