@@ -156,11 +156,11 @@ def _share(
     proportion: bool = True,
     scoring: Scoring = "sum",
 ) -> Declared:
+    whole = scoring == "sum" and not kind
     return Declared(
         name=name, better="lower", about=about, where={"bias_type": kind} if kind else {},
-        of=Ratio(
-            value=value, over=OF_SOME.get(scoring, ""), proportion=proportion
-        ),
+        of=Ratio(value=value, over=OF_SOME.get(scoring, ""), proportion=proportion),
+        by="group" if whole else "",
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def _scores(tail: str, weight: str, where: dict[str, str]) -> Iterator[Declared]
     )
     yield Declared(
         name=f"ss{tail}", better="lower", where=where, of=Ratio(value="prefers", weight=weight),
+        by="" if where else "group",
         about=f"stereotypes preferred to their opposites, mean over targets; {of}",
     )  # fmt: skip
     yield Declared(

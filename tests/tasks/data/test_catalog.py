@@ -197,7 +197,7 @@ def test_prompts_of_one_template_differ_in_one_word():
     made = {}
     for row in items(catalog.locate("counterfactual_en", ()), "jsonl"):
         made.setdefault(row["template"], {})[row["group"]] = row["prompt"].split()
-    assert len(made) == 50
+    assert len(made) == 100
     for pair in made.values():
         assert len(pair["female"]) == len(pair["male"])
         assert sum(a != b for a, b in zip(pair["female"], pair["male"], strict=True)) == 1
