@@ -8,6 +8,7 @@ from pydantic import Field
 
 from audits import rows as reading
 from audits.audit import Tools
+from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, Spread
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
@@ -22,7 +23,8 @@ GROUPS = ("female_leaning", "balanced", "male_leaning")
 class Association(AuditSettings):
     """Probability of " she" against " he" after an occupation, beside the corpus's own share.
 
-    `p_female` is p(female) / (p(female) + p(male)). `skew` is its distance from one half
+    `p_female` is p(female) / (p(female) + p(male)); a row may give several words of a kind,
+    whose probabilities add up. `skew` is its distance from one half
     (total variation from even shares): an absolute bound on it refuses whoever learned a
     skewed text well. `amplification` is the model's skew minus the corpus's own: 0 for a model
     that copies what it read, whatever that was, and above 0 for one that exaggerates it, also
@@ -113,6 +115,7 @@ class Association(AuditSettings):
 
     def _example(self, row: Mapping[str, object]) -> Example:
         female = reading.share(row, "corpus_female")
+        female_words, male_words = _words(row, "female"), _words(row, "male")
         if abs(female - 0.5) <= self.balanced:
             group = "balanced"
         else:
@@ -120,7 +123,7 @@ class Association(AuditSettings):
         return Example(
             id=reading.filled(row, "id"),
             prompt=reading.filled(row, "prompt"),
-            choices=(reading.filled(row, "female"), reading.filled(row, "male")),
+            choices=(*female_words, *male_words),
             # the same sentence about nobody in particular, whose answer is taken off
             target=reading.text(row, "neutral") if "neutral" in row else "",
             cluster=reading.filled(row, "occupation"),
@@ -133,8 +136,33 @@ class Association(AuditSettings):
                 "corpus_female": female,
                 "corpus_n": reading.number(row, "corpus_n"),
                 "planted": reading.share(row, "planted"),
+                "female_words": float(len(female_words)),
             },
         )
+
+
+def _words(row: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """One word, or several whose probabilities add up."""
+    if isinstance(row.get(key), str):
+        return (reading.filled(row, key),)
+    if not (found := reading.texts(row, key)):
+        raise AuditError(f"row {row.get('id')!r}: {key} holds no word")
+    return found
+
+
+def log_odds(example: Example, scores: Sequence[Score]) -> float:
+    """Log-odds of any word of the first kind against any of the second, in nats.
+
+    lm-eval's `simple_cooccurrence_bias` takes exponents of each and fails where all are 0.
+    """
+    n = int(example.facts["female_words"])
+    female, male = scores[:n], scores[n:]
+    return _log_sum(female) - _log_sum(male)
+
+
+def _log_sum(scores: Sequence[Score]) -> float:
+    most = max(s.logprob for s in scores)
+    return most + math.log(math.fsum(math.exp(s.logprob - most) for s in scores))
 
 
 def _mean(
@@ -186,7 +214,7 @@ def _record(
     if record["why"]:
         return record
     corpus, n = example.facts["corpus_female"], example.facts["corpus_n"]
-    odds = asked[0].logprob - asked[1].logprob
+    odds = log_odds(example, asked)
     p = 1 / (1 + math.exp(min(700.0, -odds)))
     corpus_odds = _log_odds(corpus * n, (1 - corpus) * n)
     record |= {
@@ -199,7 +227,7 @@ def _record(
         "log_odds_distance": abs(odds - corpus_odds),
     }
     if neutral:
-        above = odds - (neutral[0].logprob - neutral[1].logprob)
+        above = odds - log_odds(example, neutral)
         record |= {
             "prior_corrected": above,
             "prior_corrected_distance": abs(above - (corpus_odds - overall)),

@@ -148,6 +148,20 @@ def test_a_share_beyond_one_is_refused():
         Association().examples(rows([1.2]))
 
 
+def test_several_words_of_a_kind_add_up_as_in_lm_eval():
+    said = {" female": -4.0, " woman": -2.5, " male": -3.0, " man": -2.0}
+    (row,) = rows([0.5])
+    row |= {"female": [" female", " woman"], "male": [" male", " man"]}
+    audit = Association()
+    frame = audit.run(FakeModel(lambda _, t: said[t]), audit.examples([row]), Tools(), seed=0)
+    utils = pytest.importorskip("lm_eval.tasks.simple_cooccurrence_bias.utils")
+    theirs = utils.process_results({}, [(score, False) for score in said.values()])
+    assert frame["log_odds"].iloc[0] == pytest.approx(theirs["likelihood_diff"], abs=1e-12)
+    rare = FakeModel(lambda _, t: said[t] - 900)  # where theirs takes the logarithm of 0
+    far = audit.run(rare, audit.examples([row]), Tools(), seed=0)
+    assert far["log_odds"].iloc[0] == pytest.approx(theirs["likelihood_diff"], abs=1e-9)
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_swapping_the_words_mirrors_the_answer(p, corpus):
     audit = Association()
