@@ -116,7 +116,9 @@ def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
             fits = fits | (lost & nameless(frame[column]))
         kept &= fits
     if not (kept & ~lost).any():
-        raise MeasureError(f"{declared.name}: no valid records{_place(declared)}")
+        whys = frame["why"][kept]
+        most = f", most often because {whys.mode().iloc[0]!r}" if len(whys) else ""
+        raise MeasureError(f"{declared.name}: no valid records{_place(declared)}{most}")
     _limit_invalid(declared, frame["why"], kept, lost)
     at = _in_order(declared, frame, kept)
     return Selection(frame, at, lost[at] if lost.any() else np.zeros(kept.sum(), dtype=bool))
