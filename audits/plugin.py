@@ -8,7 +8,7 @@ from audits.audit import Audit, Tools
 from audits.errors import SpecError
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
-from audits.settings import AuditSettings
+from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,12 @@ class Plugin(AuditSettings):
     def source(self) -> str:
         """The set the plug-in reads."""
         return self.load().source
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the plug-in wants, where it says so."""
+        found = getattr(self.load(), "wanted", None)
+        return found if isinstance(found, Wanted) else Wanted()
 
     def declares(self) -> tuple[Declared, ...]:
         """What the plug-in will measure."""
