@@ -161,9 +161,8 @@ def test_the_interval_of_a_corrected_rate_holds_the_truth_as_often_as_it_says():
 def test_two_models_by_one_detector_differ_by_more_than_their_rates():
     rng = np.random.default_rng(1)
     old, new = drawn(rng, 0.1), drawn(rng, 0.45)
-    for column in ("x",):
-        labelled = new["role"] != "a"
-        new.loc[labelled, column] = old.loc[labelled, column]
+    labelled = new["role"] != "a"
+    new.loc[labelled, "x"] = old.loc[labelled, "x"]
     plain = new[new["role"] == "a"]["x"].mean() - old[old["role"] == "a"]["x"].mean()
     found = CORRECTED.difference(new, old, level=0.95)
     assert found.value > plain
