@@ -5,7 +5,6 @@ labels (`audits.spreads`): largest minus smallest is never 0 and grows with the 
 groups, so neither its size nor its own bootstrap says that any group differs.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +14,8 @@ from audits import spreads
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Lean, Ratio
-from audits.intervals import Floats, Ints, holm
+from audits.gaps import gaps
+from audits.intervals import Floats, Ints
 from audits.sample import Sums, nameless, select, sums
 
 if TYPE_CHECKING:
@@ -165,19 +165,23 @@ def table(
     rows = _of(found, group, large, names, _matched(declared, frame))
     twice = 2.0 if isinstance(declared.of, Lean) else 1.0
     cells = spreads.Cells.of(rows.num[:, None], rows.den[:, None], rows.group, rows.cluster)
+    if (empty := cells.den.sum(axis=(0, 2)) == 0).any():
+        raise MeasureError(
+            f"{declared.name}: nothing to divide by in {by} {rows.names[int(empty.argmax())]}"
+        )
     units = spreads.Units.of(
         rows.num[:, None], rows.den[:, None], rows.group, rows.cluster, rows.example,
         rows.matched,
     )  # fmt: skip
     shuffled = units.shuffled(draws)
     apart = _apart(declared, rows, cells, shuffled, resamples)
-    gaps = _gaps(rows, cells, shuffled)
+    apart_from_rest = gaps(cells, shuffled)
     by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
     lines = []
     for at, (name, n) in enumerate(zip(names, held, strict=True)):
         line = Line(name, n, None)
         if at in large:
-            gap = gaps[large.index(at)]
+            gap = apart_from_rest[large.index(at)]
             band = np.nanquantile(by_chance[:, large.index(at)], (0.025, 0.975))
             line = replace(
                 line,
@@ -272,53 +276,3 @@ def _apart(
         p=spreads.p_value(value, null),
         ratio=None if lean or least <= 0 else ratio,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Gap:
-    value: float
-    low: float
-    high: float
-    p: float
-
-
-def _gaps(rows: _Rows, cells: spreads.Cells, shuffled: tuple[Floats, Floats]) -> list[_Gap]:
-    """Each group against the rest: Student's t by cluster, and the null's own opinion.
-
-    Exchanged labels are exact where no group differs, t where others do; a group is told from
-    the rest by the less sure of both, and then by Holm.
-    """
-    found = [_gap(cells.num[:, :, 0], cells.den[:, :, 0], at) for at in range(len(rows.names))]
-    drawn = np.abs(_against_rest(*(s[:, :, 0] for s in shuffled)))
-    p = [
-        max(gap.p, spreads.p_value(abs(gap.value), drawn[:, at]))
-        for at, gap in enumerate(found)
-    ]
-    return [replace(gap, p=each) for gap, each in zip(found, holm(p), strict=True)]
-
-
-def _against_rest(num: Floats, den: Floats) -> Floats:
-    """Rate of each group minus that of all others together; sums come as (…, groups)."""
-    rest = num.sum(axis=-1, keepdims=True) - num, den.sum(axis=-1, keepdims=True) - den
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(num / den - rest[0] / rest[1])
-
-
-def _gap(num: Floats, den: Floats, at: int) -> _Gap:
-    from scipy import special
-
-    sides = [(num[:, at], den[:, at])]
-    sides.append((num.sum(axis=1) - num[:, at], den.sum(axis=1) - den[:, at]))
-    influence, rates, clusters = np.zeros(len(num)), [], []
-    for sign, (above, below) in zip((1, -1), sides, strict=True):
-        rates.append(float(above.sum() / below.sum()))
-        influence += sign * (above - rates[-1] * below) / below.sum()
-        clusters.append(int((below > 0).sum()))
-    value, few = rates[0] - rates[1], min(clusters)
-    if few < 2:
-        return _Gap(value, -math.inf, math.inf, 1.0)
-    # As many clusters as the smaller side has, in the error and in its degrees of freedom.
-    se = math.sqrt(few / (few - 1) * float(np.square(influence).sum()))
-    half = float(special.stdtrit(few - 1, 0.975)) * se
-    p = 2 * float(special.stdtr(few - 1, -abs(value) / se)) if se > 0 else float(value == 0)
-    return _Gap(value, value - half, value + half, p)

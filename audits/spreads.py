@@ -222,7 +222,9 @@ def spread_of(num: Floats, den: Floats, over: Over = "worst_case") -> Floats:
 def p_value(seen: float, drawn: Floats) -> float:
     """Share of draws at least as large, the data themselves counted as one of them.
 
+    A draw without a value (a group that it left nothing to divide by) counts as larger.
+
     >>> p_value(0.3, np.array([0.1, 0.3, 0.2]))
     0.5
     """
-    return float((1 + (drawn >= seen - 1e-12).sum()) / (1 + len(drawn)))
+    return float((1 + (~(drawn < seen - 1e-12)).sum()) / (1 + len(drawn)))

@@ -96,6 +96,14 @@ def test_rates_with_a_denominator_and_leanings_are_told_too():
     assert lean.lines[0].gap == pytest.approx(-0.6)
 
 
+def test_a_group_with_nothing_to_divide_by_is_named():
+    rated = RIGHT.model_copy(update={"of": Ratio(value="x", over="over")})
+    frame = three().assign(over=1.0)
+    frame.loc[frame["group"] == "b", ["x", "over"]] = 0.0
+    with pytest.raises(MeasureError, match="nothing to divide by in group b"):
+        table(rated, frame)
+
+
 @pytest.mark.parametrize("of", [Spread(value="x"), Odds(selected="x", truth="y")])
 def test_only_ratios_are_told_by_group(of):
     with pytest.raises(MeasureError, match="only a ratio"):
