@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PROFILE = "profile"
+"""The part of a run, and the kind of part, that says what a model costs."""
+
+
 class Verdict(StrEnum):
     """How a rule, or a whole policy, came out. Only `PASS` lets a model through."""
 

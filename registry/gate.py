@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
-from registry.finding import Approval, Case, Finding, Verdict
+from registry.finding import PROFILE, Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
@@ -98,7 +98,10 @@ class Decision:
                 return f"the one hard rule of {self.policy} passes{extra}"
             return f"all {hard} hard rules of {self.policy} pass{extra}"
         if not self.refusals:
-            return f"{self.policy} proves nothing of this model: no absolute rule passes"
+            return (
+                f"{self.policy} proves nothing of this model: no absolute rule about its "
+                "answers passes"
+            )
         first, more = self.refusals[0], len(self.refusals) - 1
         rest = f" ({more} more of {hard} hard rules do not pass)" if more else ""
         verb = "fails" if first.verdict is Verdict.FAIL else "cannot be decided"
@@ -136,14 +139,14 @@ def decide(policy: Policy, case: Case) -> Decision:
     """Check every rule; all are checked, even when the first one fails.
 
     PASS needs every hard rule to pass or to be waived by somebody who answers for it today,
-    and at least one hard absolute rule that passes by itself: having nothing to compare
-    with proves nothing.
+    and at least one hard absolute rule about its answers that passes by itself: having
+    nothing to compare with proves nothing, and neither does a size.
     """
     checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
     checked = _regressed(policy.rules, checked)
     findings = tuple(_waive(policy, finding, case.today) for finding in checked)
     proven = any(
-        finding.hard and finding.verdict is Verdict.PASS and isinstance(rule, AtLeast | AtMost)
+        _proves(rule, finding, case)
         for rule, finding in zip(policy.rules, findings, strict=True)
     )
     blocking = {f.verdict for f in findings if f.blocks}
@@ -165,6 +168,15 @@ def decide(policy: Policy, case: Case) -> Decision:
         case.approvals,
         {name: n for name, n in sorted(case.looks.items()) if n > 1},
     )
+
+
+def _proves(rule: AnyRule, finding: Finding, case: Case) -> bool:
+    """Whether something the model answered is surely good enough by itself."""
+    if not isinstance(rule, AtLeast | AtMost) or not rule.hard:
+        return False
+    found = case.candidate.find(rule.measure)
+    answered = found is not None and found[0].kind != PROFILE
+    return answered and finding.verdict is Verdict.PASS
 
 
 def _asserted(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from audits.errors import MeasureError
 from audits.estimand import Better, Declared, Estimate, Exact
 from audits.evidence import Evidence, Part
-from registry.finding import Case
+from registry.finding import PROFILE, Case
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ OF_THE_MODEL = frozenset({"backend", "dtype", "format", "quantization"})
 """Conditions that describe the variant itself. A rule on time asks what its user would feel
 on the same machine; that a 4-bit file runs in another program is what is being judged."""
 
-PROFILE = "profile"
 COUNTED = frozenset({"bytes", "parameters"})
 """Units of a profile that any machine counts alike."""
 ENERGY_STATUS = ("energy_status", "energy")

@@ -11,9 +11,10 @@ from pydantic import Field, StringConstraints, model_validator
 from audits.estimand import Better, Declared
 from audits.settings import Settings
 from registry.documents import read_yaml, validate
+from registry.finding import PROFILE
 from registry.rules import AnyRule, AtLeast, AtMost
 
-SMALLEST = "profile/size_bytes"
+SMALLEST = f"{PROFILE}/size_bytes"
 
 
 class Preference(Settings):
@@ -124,6 +125,13 @@ def lint(policy: Policy, declared: Mapping[str, Better]) -> list[str]:
                 f"{place}: {rule.kind} contradicts {rule.measure}, which is better "
                 f"{declared[rule.measure]}; use {_instead(rule.kind)}"
             )
+    proving = [r.measure for r in policy.rules if r.hard and isinstance(r, AtLeast | AtMost)]
+    if proving and all(name.startswith(f"{PROFILE}/") for name in proving):
+        problems.append(
+            f"policy {policy.name}: its hard at_least and at_most rules ask only what the "
+            "model costs, and none what it answers, so it would promote nothing; add one that "
+            "does"
+        )
     if policy.prefer.measure not in declared:
         problems.append(
             f"policy {policy.name}, prefer: {_unknown(policy.prefer.measure, declared)}"

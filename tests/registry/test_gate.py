@@ -10,7 +10,7 @@ from audits.errors import EvidenceError
 from audits.evidence import Evidence, Part
 from registry.finding import Case, Verdict
 from registry.gate import Decision, choose, decide
-from registry.policy import Policy
+from registry.policy import Policy, lint
 from registry.rules import AtLeast, AtMost, NoWorse, Present, RatioAtMost
 from registry.testing import disk, evidence, facts, rights
 
@@ -150,8 +150,25 @@ def test_a_policy_of_comparisons_alone_promotes_nothing_even_if_forced():
         decision = decide(forced, Case(evidence("new", facts([1] * 100))))
         assert decision.verdict is Verdict.INCONCLUSIVE
         assert (
-            decision.sentence == "forced proves nothing of this model: no absolute rule passes"
+            decision.sentence
+            == "forced proves nothing of this model: no absolute rule about its answers passes"
         )
+
+
+def test_what_a_model_costs_proves_nothing_of_what_it_answers():
+    cheap = AtMost(measure="profile/size_bytes", bound=1e300)
+    known = evidence("new", facts(rights(400, 200)), disk(9))
+    decision = decide(Policy(name="cheap", rules=(cheap,)), Case(known))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "cheap proves nothing of this model" in decision.sentence
+    both = Policy(name="both", rules=(cheap, AtLeast(measure="facts/recall", bound=0.3)))
+    assert decide(both, Case(known)).promote
+    said = lint(Policy(name="cheap", rules=(cheap,)), {"profile/size_bytes": "lower"})
+    assert said == [
+        "policy cheap: its hard at_least and at_most rules ask only what the model costs, and "
+        "none what it answers, so it would promote nothing; add one that does"
+    ]
+    assert lint(both, {"profile/size_bytes": "lower", "facts/recall": "higher"}) == []
 
 
 def test_absolute_rules_alone_still_refuse():
