@@ -8,7 +8,8 @@ from pydantic import Field
 
 from audits import rows as reading
 from audits.audit import Tools
-from audits.estimand import Declared, Ratio, Spread
+from audits.errors import AuditError
+from audits.estimand import Auroc, Declared, Ratio, Spread
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.settings import AuditSettings
@@ -22,47 +23,59 @@ GROUPS = ("female_leaning", "balanced", "male_leaning")
 class Association(AuditSettings):
     """Probability of " she" against " he" after an occupation, beside the corpus's own share.
 
-    `p_female` is p(female) / (p(female) + p(male)). Where the text was skewed, a faithful
-    model is skewed as well (`deviation` near 0); one that goes further in the text's own
-    direction amplifies (`amplification` above 0). Occupations at exactly one half have no
-    direction and do not count there. Clusters are occupations; groups are occupations whose
-    corpus share lies more than `balanced` from one half, and the rest.
+    `p_female` is p(female) / (p(female) + p(male)); a row may give several words of a kind,
+    whose probabilities add up. `skew` is its distance from one half
+    (total variation from even shares): an absolute bound on it refuses whoever learned a
+    skewed text well. `amplification` is the model's skew minus the corpus's own: 0 for a model
+    that copies what it read, whatever that was, and above 0 for one that exaggerates it, also
+    where the corpus leans to nobody. `deviation` is the distance between the two shares, which
+    a reversed skew shows as well. `direction` is how well the log-odds tell occupations that
+    the corpus gives to women from those it gives to men.
+
+    `log_odds/prior_corrected` takes off what the model says after a neutral noun in the same
+    sentence, where rows give one (Kurita et al., arXiv:1906.07337), before it is compared with
+    the corpus's log-odds above those of all its occupations together. Clusters are
+    occupations; groups are occupations whose corpus share lies more than `balanced` from one
+    half, and the rest.
     """
 
     kind: Literal["association"] = "association"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "association"
     balanced: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
 
     def declares(self) -> tuple[Declared, ...]:
-        """Deviation and amplification over all, by form and by group of occupations."""
+        """Skew, amplification and deviation over all, by form and by group of occupations."""
         return (
+            _mean("skew", "distance of p(female) from one half", share=True),
             _mean("deviation", "distance of p(female) from the corpus's share", share=True),
-            _mean(
-                "amplification",
-                "how far p(female) goes beyond the corpus's own skew",
-                skewed="yes",
+            _mean("amplification", "the model's skew minus the corpus's own"),
+            *(
+                _mean(
+                    f"{name}/held", f"{name} in templates training never used",
+                    share=name != "amplification", form="held",
+                )
+                for name in ("skew", "deviation", "amplification")
             ),
-            _mean(
-                "amplification/held",
-                "the same in templates training never used",
-                skewed="yes",
-                form="held",
-            ),
-            _mean(
-                "deviation/held",
-                "deviation in templates training never used",
-                share=True,
-                form="held",
+            Declared(
+                name="direction",
+                better="higher",
+                about="occupations of either lean told apart by the log-odds of female",
+                where={"skewed": "yes"},
+                of=Auroc(score="log_odds", label="leans_female"),
             ),
             _mean(
                 "log_odds", "distance of the log-odds of female from the corpus's", unit="nats"
             ),
+            _mean(
+                "log_odds/prior_corrected",
+                "the same above a neutral noun, and above all occupations of the corpus",
+                unit="nats",
+                value="prior_corrected_distance",
+            ),
             *(
                 _mean(
-                    f"deviation/{group}",
-                    f"deviation for {group} occupations",
-                    share=True,
+                    f"deviation/{group}", f"deviation for {group} occupations", share=True,
                     group=group,
                 )
                 for group in GROUPS
@@ -73,7 +86,7 @@ class Association(AuditSettings):
                 of=Spread(value="deviation"),
                 about="largest difference in mean deviation between groups of occupations",
             ),
-        )
+        )  # fmt: skip
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
         """One example per row of `association`: an occupation in a template."""
@@ -82,16 +95,27 @@ class Association(AuditSettings):
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
     ) -> "pd.DataFrame":
-        """Score both words after every prompt; nothing is sampled."""
+        """Score both words after every prompt, and after neutral ones; nothing is sampled."""
         requests = [(e.prompt, choice) for e in examples for choice in e.choices]
-        scores = reading.ask(self.kind, model, requests)
+        neutral = [(e.target, choice) for e in examples for choice in e.choices if e.target]
+        scores = reading.ask(self.kind, model, [*requests, *neutral])
+        known = dict(zip([*requests, *neutral], scores, strict=True))
+        overall = _overall(examples)
         return records_frame(
-            _record(example, *scores[2 * at : 2 * at + 2])
-            for at, example in enumerate(examples)
+            _record(
+                example,
+                [known[example.prompt, choice] for choice in example.choices],
+                [known[example.target, choice] for choice in example.choices]
+                if example.target
+                else [],
+                overall,
+            )
+            for example in examples
         )
 
     def _example(self, row: Mapping[str, object]) -> Example:
         female = reading.share(row, "corpus_female")
+        female_words, male_words = _words(row, "female"), _words(row, "male")
         if abs(female - 0.5) <= self.balanced:
             group = "balanced"
         else:
@@ -99,7 +123,9 @@ class Association(AuditSettings):
         return Example(
             id=reading.filled(row, "id"),
             prompt=reading.filled(row, "prompt"),
-            choices=(reading.filled(row, "female"), reading.filled(row, "male")),
+            choices=(*female_words, *male_words),
+            # the same sentence about nobody in particular, whose answer is taken off
+            target=reading.text(row, "neutral") if "neutral" in row else "",
             cluster=reading.filled(row, "occupation"),
             group=group,
             strata={
@@ -110,44 +136,100 @@ class Association(AuditSettings):
                 "corpus_female": female,
                 "corpus_n": reading.number(row, "corpus_n"),
                 "planted": reading.share(row, "planted"),
+                "female_words": float(len(female_words)),
             },
         )
 
 
+def _words(row: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """One word, or several whose probabilities add up."""
+    if isinstance(row.get(key), str):
+        return (reading.filled(row, key),)
+    if not (found := reading.texts(row, key)):
+        raise AuditError(f"row {row.get('id')!r}: {key} holds no word")
+    return found
+
+
+def log_odds(example: Example, scores: Sequence[Score]) -> float:
+    """Log-odds of any word of the first kind against any of the second, in nats.
+
+    lm-eval's `simple_cooccurrence_bias` takes exponents of each and fails where all are 0.
+    """
+    n = int(example.facts["female_words"])
+    female, male = scores[:n], scores[n:]
+    return _log_sum(female) - _log_sum(male)
+
+
+def _log_sum(scores: Sequence[Score]) -> float:
+    most = max(s.logprob for s in scores)
+    return most + math.log(math.fsum(math.exp(s.logprob - most) for s in scores))
+
+
 def _mean(
-    name: str, about: str, *, share: bool = False, unit: str = "share", **where: str
+    name: str,
+    about: str,
+    *,
+    share: bool = False,
+    unit: str = "share",
+    value: str = "",
+    **where: str,
 ) -> Declared:
     head = name.partition("/")[0]
+    column = value or (f"{head}_distance" if head == "log_odds" else head)
     return Declared(
         name=name,
         better="lower",
         about=about,
         unit=unit,
         where=where,
-        of=Ratio(value=f"{head}_distance" if head == "log_odds" else head, proportion=share),
+        of=Ratio(value=column, proportion=share),
     )
 
 
-def _record(example: Example, female: Score, male: Score) -> dict[str, object]:
+def _overall(examples: Sequence[Example]) -> float:
+    """Log-odds of female over all sentences about all occupations; each counts once."""
+    counts = {e.cluster: (e.facts["corpus_female"], e.facts["corpus_n"]) for e in examples}
+    female = sum(share * n for share, n in counts.values())
+    return _log_odds(female, sum(n for _, n in counts.values()) - female)
+
+
+def _log_odds(female: float, male: float) -> float:
+    """Half a sentence is added to either count.
+
+    A corpus that only ever said one word has no finite log-odds.
+    """
+    return math.log((female + 0.5) / (male + 0.5))
+
+
+def _record(
+    example: Example, asked: Sequence[Score], neutral: Sequence[Score], overall: float
+) -> dict[str, object]:
     record: dict[str, object] = {
         "example": example.id,
         "cluster": example.cluster,
         "group": example.group,
-        "why": reading.unusable((female, male)),
+        "why": reading.unusable((*asked, *neutral)),
     }
     record |= dict(example.strata) | dict(example.facts)
     if record["why"]:
         return record
     corpus, n = example.facts["corpus_female"], example.facts["corpus_n"]
-    odds = female.logprob - male.logprob
+    odds = log_odds(example, asked)
     p = 1 / (1 + math.exp(min(700.0, -odds)))
-    # Half a sentence is added to either count: a corpus that only ever said one word has
-    # no finite log-odds.
-    corpus_odds = math.log((corpus * n + 0.5) / ((1 - corpus) * n + 0.5))
-    return record | {
+    corpus_odds = _log_odds(corpus * n, (1 - corpus) * n)
+    record |= {
         "p_female": p,
+        "skew": abs(p - 0.5),
         "deviation": abs(p - corpus),
-        "amplification": math.copysign(1.0, corpus - 0.5) * (p - corpus),
+        "amplification": abs(p - 0.5) - abs(corpus - 0.5),
+        "leans_female": float(corpus > 0.5),
         "log_odds": odds,
         "log_odds_distance": abs(odds - corpus_odds),
     }
+    if neutral:
+        above = odds - log_odds(example, neutral)
+        record |= {
+            "prior_corrected": above,
+            "prior_corrected_distance": abs(above - (corpus_odds - overall)),
+        }
+    return record

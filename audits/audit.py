@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
+from audits.scorers import TextScorer
 from audits.settings import Beside
 
 if TYPE_CHECKING:
@@ -31,13 +32,20 @@ class Tools:
 
     `exposures` says how often the statement behind an example stood in the packed training
     stream (counted there, all epochs); it is empty where no stream is at hand. `references`
-    are other models by role (`untrained`, `reference`, …). `entailment` is there where the
-    audit's settings name such a model.
+    are other models by role (`untrained/0`, `unigram`, …). `entailment` is there where the
+    audit's settings name such a model, `scorer` where they name one of texts, and `corpus`
+    holds the documents of the set of text that they name.
+
+    `lacking` says why something that the settings ask for is not here, by the name of the
+    tool: what rests on it is then absent for that reason.
     """
 
     exposures: Mapping[str, int] = field(default_factory=dict)
     references: Mapping[str, LanguageModel] = field(default_factory=dict)
     entailment: Entailment | None = None
+    scorer: TextScorer | None = None
+    corpus: Sequence[str] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 class Audit(Protocol):

@@ -54,6 +54,24 @@ class Ratio(Settings):
     proportion: bool = True
 
 
+class Lean(Settings):
+    """Twice a share minus one: -1 where nothing leans that way, 1 where everything does.
+
+    `value` and `over` are a `Ratio`'s, and 0 <= value <= over; the limits are the share's, so
+    none lies beyond -1 or 1.
+    """
+
+    kind: Literal["lean"] = "lean"
+    value: str
+    over: str = ""
+    weight: str = ""
+
+    @property
+    def share(self) -> Ratio:
+        """The share that is told."""
+        return Ratio(value=self.value, over=self.over, weight=self.weight)
+
+
 class Exact(Settings):
     """The single value of a column, known without sampling (a file's size)."""
 
@@ -129,11 +147,78 @@ class Consistency(Settings):
 
 
 class Spread(Settings):
-    """Largest minus smallest mean of `value` between the groups of a column."""
+    """Largest minus smallest mean of `value` between the groups of a column.
+
+    Of a decision (1 where somebody is selected) it is the demographic parity difference.
+    """
 
     kind: Literal["spread"] = "spread"
     value: str
     by: str = "group"
+
+
+class Odds(Settings):
+    """Equalized odds difference of a decision: how unlike groups fare who should fare alike.
+
+    Of those with `truth` 1 and of those with 0, the largest minus smallest rate of `selected`
+    between groups; the larger of both, or their mean (Hardt et al. 2016; fairlearn's
+    `equalized_odds_difference` with `agg`).
+    """
+
+    kind: Literal["odds"] = "odds"
+    selected: str
+    truth: str
+    by: str = "group"
+    over: Literal["worst_case", "mean"] = "worst_case"
+
+
+class Variation(Settings):
+    """Total variation of the groups' shares of what was counted, from even shares.
+
+    `counts` are columns, one for each group. `against` are columns with the shares to compare
+    with instead, `less` with shares whose own distance from even ones is taken off: how much
+    farther the rows are from even than a text is. See `audits.variation`.
+    """
+
+    kind: Literal["variation"] = "variation"
+    counts: Annotated[tuple[str, ...], Field(min_length=2)]
+    against: tuple[str, ...] = ()
+    less: tuple[str, ...] = ()
+
+
+class Icat(Settings):
+    """StereoSet's ICAT of two weighted shares: see `audits.icat`."""
+
+    kind: Literal["icat"] = "icat"
+    prefers: str
+    related: str
+    weight: str = ""
+
+
+class Corrected(Settings):
+    """The share that truly is so, behind a rate of flags by a detector that errs.
+
+    `value` over `over` is the rate of flags. `roles` are values of the column `by`: the rows
+    that were asked about, labelled rows that are so, and labelled rows that are not; see
+    `audits.detector`.
+    """
+
+    kind: Literal["corrected"] = "corrected"
+    value: str
+    over: str = ""
+    by: str = "role"
+    roles: tuple[str, str, str]
+
+
+class RankCorrelation(Settings):
+    """Spearman's correlation, over clusters, of their means of two columns; ties share ranks.
+
+    In each resample clusters are ranked anew.
+    """
+
+    kind: Literal["rank_correlation"] = "rank_correlation"
+    score: str
+    against: str
 
 
 class Weakest(Settings):
@@ -149,8 +234,23 @@ class Weakest(Settings):
     groups: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
+class Able(Settings):
+    """A capability: the lower limit at 95 % of the mean of `value` lies above `above`.
+
+    `where` says in which rows the capability shows, which need not be those measured.
+    """
+
+    kind: Literal["able"] = "able"
+    value: str
+    above: float
+    where: Mapping[str, str] = {}
+
+
+Capability = Annotated[Auroc | Able, Field(discriminator="kind")]
+
 Estimand = Annotated[
     Ratio
+    | Lean
     | Exact
     | Auroc
     | RiskCoverage
@@ -158,6 +258,11 @@ Estimand = Annotated[
     | Binned
     | Consistency
     | Spread
+    | Odds
+    | Variation
+    | Icat
+    | Corrected
+    | RankCorrelation
     | Weakest,
     Field(discriminator="kind"),
 ]
@@ -173,9 +278,12 @@ class Declared(Settings):
     of: Estimand
     where: Mapping[str, str] = {}
     """Only rows whose columns hold exactly these values count."""
-    given: Auroc | None = None
+    by: str = ""
+    """Column of groups that reports tell the measure by, beside the whole."""
+    given: Capability | None = None
     """A capability that the measure means nothing without: absent unless the lower limit of
-    this AUROC on the same rows, at 95 %, lies above a half."""
+    this AUROC on the same rows, at 95 %, lies above a half, or that of a share above its own
+    bound."""
     diagnostic: str = ""
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""

@@ -1,32 +1,278 @@
-"""Values by group of examples, from fairlearn's MetricFrame."""
+"""A measure by group: how far do groups lie apart, and by more than chance?
 
-from typing import TYPE_CHECKING
+The values are fairlearn's `MetricFrame`. Intervals redraw whole clusters, nulls exchange
+labels (`audits.spreads`): largest minus smallest is never 0 and grows with the number of
+groups, so neither its size nor its own bootstrap says that any group differs.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from audits import spreads
+from audits.columns import compact
+from audits.errors import MeasureError
+from audits.estimand import Declared, Estimate, Lean, Ratio
+from audits.gaps import gaps
+from audits.intervals import Floats, Ints
+from audits.sample import Sums, nameless, select, sums
 
 if TYPE_CHECKING:
     import pandas as pd
     from fairlearn.metrics import MetricFrame
 
-
-def group_table(frame: "pd.DataFrame", value: str, by: str = "group") -> "pd.DataFrame":
-    """Count and mean of a column in each group of `by`, over valid rows in some group."""
-    import pandas as pd
-
-    return pd.DataFrame(_by_group(frame, value, by).by_group)
-
-
-def group_difference(frame: "pd.DataFrame", value: str, by: str = "group") -> float:
-    """Largest minus smallest mean between groups, over the same rows."""
-    return float(_by_group(frame, value, by).difference(method="between_groups")["mean"])
+MATCHED = "matched"
+"""Column of records: sets of examples that differ in their group alone, like one sentence
+with pronouns of each gender. Labels without meaning are exchanged within these."""
+LEAST = 100
+"""Fewer examples of a group are shown and decide nothing."""
 
 
-def _by_group(frame: "pd.DataFrame", value: str, by: str) -> "MetricFrame":
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One group: its value, and how far it lies from all other groups together.
+
+    `estimate` is None, and so is everything that follows, where the group is too small; `p` is
+    the chance of such a gap where groups do not differ, adjusted for their number (Holm);
+    `null` is between what values 95 in 100 groups of this size lie by chance alone.
+    """
+
+    group: str
+    n: int
+    estimate: Estimate | None
+    gap: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    p: float | None = None
+    null: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Largest minus smallest between groups; `null` is what chance alone would show.
+
+    `null` holds the mean and the 95 % quantile of the difference under exchanged labels, `p`
+    the share of such labels that show as large a one. `ratio` is smallest over largest; None
+    where values may be 0 or below.
+    """
+
+    value: float
+    low: float
+    high: float
+    null: tuple[float, float]
+    p: float
+    ratio: float | None
+
+    @property
+    def excess(self) -> float:
+        """How far the difference lies above its null's mean."""
+        return self.value - self.null[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A measure told by group.
+
+    `worst` is the group with the worst value; `named` the same where the data allow to say
+    that it is worse than the others: the groups differ by more than chance, and so does this
+    one among all (Holm). Empty where they do not.
+    """
+
+    measure: str
+    by: str
+    lines: tuple[Line, ...]
+    apart: Apart
+    worst: str
+    named: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of the groups that are large enough, and their codes."""
+
+    num: Floats
+    den: Floats
+    group: Ints
+    cluster: Ints
+    example: Ints
+    matched: Ints | None
+    names: tuple[str, ...]
+
+
+def metric_frame(declared: Declared, frame: "pd.DataFrame", by: str = "group") -> "MetricFrame":
+    """The measure as fairlearn's MetricFrame: `count` of rows and `value` by group.
+
+    Raises:
+        MeasureError: no ratio, a missing column, too many invalid rows, or fewer than two
+            groups.
+    """
+    found, group, names = _grouped(declared, frame, by)
+    if len(names) < 2:
+        raise MeasureError(f"{declared.name}: {len(names)} group in {by}, a frame needs two")
+    return _frame(found.num, found.den, np.asarray(names)[group])
+
+
+def _frame(
+    num: Floats, den: Floats, names: "np.ndarray[tuple[int], np.dtype[np.str_]]"
+) -> "MetricFrame":
     from fairlearn.metrics import MetricFrame, count, mean_prediction
 
-    rows = frame[(frame["why"] == "") & (frame[by] != "")]
-    numbers = rows[value].to_numpy(dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(den > 0, num / den, 0.0)
     return MetricFrame(
-        metrics={"count": count, "mean": mean_prediction},
-        y_true=numbers,
-        y_pred=numbers,
-        sensitive_features=rows[by].to_numpy(dtype=str),
+        metrics={"count": count, "value": mean_prediction},
+        y_true=rate,
+        y_pred=rate,
+        sensitive_features=names,
+        sample_params={"value": {"sample_weight": den}},
+    )
+
+
+def table(
+    declared: Declared,
+    frame: "pd.DataFrame",
+    *,
+    by: str = "group",
+    least: int = LEAST,
+    alpha: float = 0.05,
+    resamples: int = spreads.RESAMPLES,
+    draws: int = spreads.DRAWS,
+) -> Table:
+    """Tell a measure by the groups of a column of its records.
+
+    Args:
+        declared: a ratio or a leaning.
+        frame: completed records; invalid rows count as worst, as in the measure itself.
+        by: the column of groups.
+        least: examples that a group must have to be compared.
+        alpha: for naming a group, over all of them.
+        resamples: of clusters, for the interval of the difference.
+        draws: exchanges of labels, for the null.
+
+    Raises:
+        MeasureError: as `Declared.estimate`; or fewer than two groups are large enough.
+    """
+    declared.estimate(frame, level=0.95)  # what is absent as a whole has no groups either
+    found, group, names = _grouped(declared, frame, by)
+    held = [len(np.unique(found.placed.example[group == at])) for at in range(len(names))]
+    large = [at for at, n in enumerate(held) if n >= least]
+    if len(large) < 2:
+        raise MeasureError(
+            f"{declared.name}: {len(large)} of {len(names)} groups in {by} have {least} "
+            "examples and more; to compare takes two"
+        )
+    rows = _of(found, group, large, names, _matched(declared, frame))
+    twice = 2.0 if isinstance(declared.of, Lean) else 1.0
+    cells = spreads.Cells.of(rows.num[:, None], rows.den[:, None], rows.group, rows.cluster)
+    if (empty := cells.den.sum(axis=(0, 2)) == 0).any():
+        raise MeasureError(
+            f"{declared.name}: nothing to divide by in {by} {rows.names[int(empty.argmax())]}"
+        )
+    units = spreads.Units.of(
+        rows.num[:, None], rows.den[:, None], rows.group, rows.cluster, rows.example,
+        rows.matched,
+    )  # fmt: skip
+    shuffled = units.shuffled(draws)
+    apart = _apart(declared, rows, cells, shuffled, resamples)
+    apart_from_rest = gaps(cells, shuffled)
+    by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
+    lines = []
+    for at, (name, n) in enumerate(zip(names, held, strict=True)):
+        line = Line(name, n, None)
+        if at in large:
+            gap = apart_from_rest[large.index(at)]
+            band = np.nanquantile(by_chance[:, large.index(at)], (0.025, 0.975))
+            line = replace(
+                line,
+                estimate=only(declared, by, name).estimate(frame, level=0.95),
+                gap=twice * gap.value, gap_low=twice * gap.low, gap_high=twice * gap.high,
+                p=gap.p, null=(float(band[0]), float(band[1])),
+            )  # fmt: skip
+        lines.append(line)
+    sign = 1 if declared.better == "lower" else -1
+    compared = [line for line in lines if line.estimate is not None]
+    worst = max(compared, key=lambda line: sign * cast("Estimate", line.estimate).value)
+    sure = apart.p <= alpha and (worst.p or 1.0) <= alpha and sign * (worst.gap or 0.0) > 0
+    return Table(
+        declared.name, by, tuple(lines), apart, worst.group, worst.group if sure else ""
+    )
+
+
+def only(declared: Declared, by: str, group: str) -> Declared:
+    """The same measure over one group."""
+    return declared.model_copy(update={"where": {**declared.where, by: group}, "by": ""})
+
+
+def _grouped(
+    declared: Declared, frame: "pd.DataFrame", by: str
+) -> tuple[Sums, Ints, tuple[str, ...]]:
+    """Sums of the rows in the order of their examples, and the group of each."""
+    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
+    if not isinstance(of, Ratio):
+        raise MeasureError(f"{declared.name}: only a ratio is told by group, not {of.kind}")
+    chosen = select(declared, frame)
+    if by not in frame:
+        raise MeasureError(f"{declared.name}: records have no column {by!r} to group by")
+    column = frame[by].iloc[chosen.at]
+    if (homeless := nameless(column)).any():
+        first = frame["example"].iloc[chosen.at].to_numpy()[homeless][0]
+        raise MeasureError(
+            f"{declared.name}: {int(homeless.sum())} records in no {by}, the first {first!r}"
+        )
+    names, group = np.unique(column.to_numpy(dtype=str), return_inverse=True)
+    return sums(declared, of, frame, worst=True), group, tuple(map(str, names))
+
+
+def _matched(declared: Declared, frame: "pd.DataFrame") -> Ints | None:
+    """The set that each row's example belongs to, where records know of such sets."""
+    if MATCHED not in frame:
+        return None
+    column = frame[MATCHED].iloc[select(declared, frame).at]
+    if nameless(column).any():
+        return None
+    return np.unique(column.to_numpy(dtype=str), return_inverse=True)[1]
+
+
+def _of(
+    found: Sums,
+    group: Ints,
+    large: list[int],
+    names: tuple[str, ...],
+    matched: Ints | None,
+) -> _Rows:
+    kept = np.isin(group, large)
+    return _Rows(
+        num=found.num[kept],
+        den=found.den[kept],
+        group=np.searchsorted(large, group[kept]),
+        cluster=compact(found.placed.cluster[kept])[0],
+        example=compact(found.placed.example[kept])[0],
+        matched=None if matched is None else compact(matched[kept])[0],
+        names=tuple(names[at] for at in large),
+    )
+
+
+def _apart(
+    declared: Declared,
+    rows: _Rows,
+    cells: spreads.Cells,
+    shuffled: tuple[Floats, Floats],
+    resamples: int,
+) -> Apart:
+    lean = isinstance(declared.of, Lean)
+    twice = 2.0 if lean else 1.0
+    held = _frame(rows.num, rows.den, np.asarray(rows.names)[rows.group])
+    value = float(held.difference(method="between_groups")["value"])
+    least = float(held.group_min()["value"])
+    ratio = float(held.ratio(method="between_groups")["value"])
+    found = spreads.interval(cells, 0.95, resamples)
+    null = spreads.spread_of(*shuffled)
+    return Apart(
+        value=twice * value,
+        low=twice * min(found.low, value),
+        high=twice * max(found.high, value),
+        null=(twice * float(null.mean()), twice * float(np.quantile(null, 0.95))),
+        p=spreads.p_value(value, null),
+        ratio=None if lean or least <= 0 else ratio,
     )

@@ -41,6 +41,9 @@ class Score:
     `moments` holds, when asked for, the mean and standard deviation (nats) of log p over
     the vocabulary under p itself, in front of each token: what Min-K%++ standardises a
     token's log-probability by (arXiv 2404.02936).
+
+    `ids` are the numbers of the continuation's tokens in the model's own vocabulary, given
+    with `tokens` where the model knows them: what two texts share can be told by them.
     """
 
     logprob: float
@@ -51,6 +54,7 @@ class Score:
     truncated: int | None = 0
     tokens: tuple[float, ...] = ()
     moments: tuple[tuple[float, float], ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class LanguageModel(Protocol):
@@ -77,7 +81,7 @@ class LanguageModel(Protocol):
 
         Args:
             requests: pairs of (context, continuation).
-            per_token: give each token's log-probability too.
+            per_token: give each token's log-probability and number too.
             moments: give the moments of the vocabulary in front of each token too.
         """
         ...
@@ -91,12 +95,16 @@ class LanguageModel(Protocol):
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt `n` times; text ends before the first stop string.
 
         Temperature 0 is greedy. The k-th sample of a prompt uses random numbers that
         depend on the seed, the prompt and k alone: the same in any two models, and
-        whatever else is asked. A prompt that leaves no room loses tokens on its left.
+        whatever else is asked. With `lots`, a name for each prompt takes the prompt's place:
+        prompts of one lot share their randomness, so that what differs between their
+        continuations comes from the prompts. A prompt that leaves no room loses tokens on its
+        left.
 
         Raises:
             SpecError: see `require_generation`, which every model calls first.

@@ -8,7 +8,7 @@ from audits.audit import Audit, Tools
 from audits.errors import SpecError
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
-from audits.settings import AuditSettings, Beside
+from audits.settings import AuditSettings, Beside, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,12 @@ class Plugin(AuditSettings):
     def entailment(self) -> Beside | None:
         """The plug-in's, where it names one."""
         return getattr(self.load(), "entailment", None)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the plug-in wants, where it says so."""
+        found = getattr(self.load(), "wanted", None)
+        return found if isinstance(found, Wanted) else Wanted()
 
     def declares(self) -> tuple[Declared, ...]:
         """What the plug-in will measure."""

@@ -48,7 +48,8 @@ def ratio(
     se = _nonzero(ratio_se(num, den), rows.num, total / n)
     if not of.proportion:
         found = _mean(declared, value, se, n, clusters, level)
-        skew = skewness(num - value * den) if se > 0 else 0.0
+        # Where no cluster was drawn, none that would move the mean can have been missed.
+        skew = skewness(num - value * den) if se > 0 and not whole else 0.0
         return replace(bca.wider(found, bca.share(num, den), level), skew=skew)
     value = min(1.0, max(0.0, value))
     if whole:

@@ -1,11 +1,11 @@
-"""AUROC, risk-coverage, calibration error, spread: alone and paired, by redrawing clusters."""
+"""AUROC, risk-coverage, calibration error, spreads, ranks: by redrawing clusters."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from audits import binned, resample, selective
+from audits import binned, icat, resample, selective, spreads, variation
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import (
@@ -15,10 +15,13 @@ from audits.estimand import (
     Consistency,
     Declared,
     Estimate,
+    Icat,
+    Odds,
+    RankCorrelation,
     RiskCoverage,
     Spread,
+    Variation,
 )
-from audits.groups import group_difference
 from audits.intervals import Floats, Ints
 from audits.pairing import pairing
 from audits.sample import Selection, nameless, numbers
@@ -39,10 +42,26 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
-    assert isinstance(of, Spread)
-    value, group = _grouped(declared, of, rows)
-    found = resample.by_cluster(resample.spread(value, group), cluster)
-    return [found], len(np.unique(cluster))
+    if isinstance(of, Variation | Icat | RankCorrelation):
+        found = _of_sums(declared, of, rows, cluster, clusters)
+        return [found], len(np.unique(cluster))
+    assert isinstance(of, Spread | Odds)
+    return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
+
+
+def _of_sums(
+    declared: Declared,
+    of: Variation | Icat | RankCorrelation,
+    rows: Selection,
+    cluster: Ints,
+    clusters: int,
+) -> resample.Statistic:
+    """A statistic of what each cluster adds up to."""
+    if isinstance(of, Variation):
+        return variation.statistic(declared, of, rows, cluster, clusters)
+    if isinstance(of, Icat):
+        return icat.statistic(declared, of, rows, cluster, clusters)
+    return _rank_correlation(declared, of, rows, cluster, clusters)
 
 
 def _auroc(
@@ -117,16 +136,47 @@ def _outcomes(declared: Declared, rows: Selection, column: str) -> Floats:
     return found
 
 
-def _grouped(declared: Declared, of: Spread, rows: Selection) -> tuple[Floats, Ints]:
+def _rank_correlation(
+    declared: Declared, of: RankCorrelation, rows: Selection, cluster: Ints, clusters: int
+) -> resample.Statistic:
+    held = np.bincount(cluster, minlength=clusters)
+    means = [
+        np.bincount(cluster, numbers(declared, rows, column), minlength=clusters)
+        / np.maximum(held, 1)
+        for column in (of.score, of.against)
+    ]
+    for column, mean in zip((of.score, of.against), means, strict=True):
+        if np.ptp(mean[held > 0]) == 0:
+            raise MeasureError(f"{declared.name}: {column} is the same in every cluster")
+    found = resample.rank_correlation(*(mean[held > 0] for mean in means))
+    return lambda counts: found(counts[held > 0])
+
+
+def _cells(
+    declared: Declared, of: Spread | Odds, rows: Selection, cluster: Ints, clusters: int
+) -> spreads.Cells:
     names, group = np.unique(rows.rows()[of.by].to_numpy(dtype=str), return_inverse=True)
     if len(names) < 2:
         raise MeasureError(f"{declared.name}: one group in {of.by}, a spread needs two")
-    return numbers(declared, rows, of.value), group
+    if isinstance(of, Spread):
+        value = numbers(declared, rows, of.value)[:, None]
+        return spreads.Cells.of(value, np.ones_like(value), group, cluster, clusters=clusters)
+    selected, truth = (_outcomes(declared, rows, c) for c in (of.selected, of.truth))
+    kinds = np.stack([truth, 1 - truth], axis=1)
+    found = spreads.Cells.of(
+        selected[:, None] * kinds, kinds, group, cluster, of.over, clusters=clusters
+    )
+    if (empty := found.den.sum(axis=0) == 0).any():
+        where, kind = (int(at[0]) for at in np.nonzero(empty))
+        raise MeasureError(
+            f"{declared.name}: no record of {of.by} {names[where]} has {of.truth} {1 - kind}"
+        )
+    return found
 
 
 def _in_groups(declared: Declared, rows: Selection) -> Selection:
     """Of a spread, only the rows that are in some group."""
-    if not isinstance(declared.of, Spread):
+    if not isinstance(declared.of, Spread | Odds):
         return rows
     if declared.of.by not in rows.frame:
         raise MeasureError(f"{declared.name}: records have no column {declared.of.by!r}")
@@ -145,9 +195,10 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     statistics, trials = _statistics(declared, rows, cluster, clusters)
     value = float(statistics[0](np.ones((clusters, 1)))[0])
-    if isinstance(of, Spread):
-        value = group_difference(rows.rows(), of.value, of.by)
-        found = resample.spread_interval(*_grouped(declared, of, rows), cluster, level)
+    if isinstance(of, Spread | Odds):
+        found = spreads.interval(_cells(declared, of, rows, cluster, clusters), level)
+    elif isinstance(of, Variation):
+        found = variation.interval(declared, of, rows, level)
     else:
         found = _hull(
             declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
@@ -163,7 +214,9 @@ def _range(declared: Declared) -> tuple[float, float]:
     of = declared.of
     if isinstance(of, Auroc | RiskCoverage) and of.against:
         return -1.0, 1.0
-    if isinstance(of, Auroc) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
+    if isinstance(of, RankCorrelation):
+        return -1.0, 1.0
+    if isinstance(of, Auroc | Icat) or (isinstance(of, RiskCoverage) and of.area != "eaurc"):
         return 0.0, 1.0
     return -math.inf, math.inf
 
@@ -205,7 +258,7 @@ def _hull(
     cells: int,
     level: float,
 ) -> resample.Resampled:
-    bca = isinstance(declared.of, Auroc | RiskCoverage)
+    bca = isinstance(declared.of, Auroc | RiskCoverage | RankCorrelation)
     return resample.hull(
         [
             resample.interval(each, clusters, level, trials=trials, bca=bca, cells=cells)

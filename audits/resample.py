@@ -1,4 +1,4 @@
-"""Intervals by redrawing whole clusters: AUROC, calibration error, spread between groups.
+"""Intervals by redrawing whole clusters: AUROC, calibration error.
 
 Each statistic is a function of row weights, so a thousand resamples are a few matrix
 operations and no loop over rows.
@@ -93,6 +93,25 @@ def _ranked(score: Floats, label: Floats) -> tuple[Ints, Ints, Ints, Ints]:
     return positive, negative, below, up_to
 
 
+def rank_correlation(one: Floats, other: Floats) -> Statistic:
+    """Spearman's correlation of two values of each cluster, ranked among the drawn ones."""
+    below = [
+        (v < v[:, None]).astype(np.float64) + 0.5 * (v == v[:, None]) for v in (one, other)
+    ]
+
+    def statistic(counts: Floats) -> Floats:
+        middle = counts.sum(axis=0) / 2
+        first, second = (table @ counts - middle for table in below)
+        shared, ours, theirs = (
+            np.einsum("cb,cb,cb->b", counts, a, b)
+            for a, b in ((first, second), (first, first), (second, second))
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(shared / np.sqrt(ours * theirs))
+
+    return statistic
+
+
 def bin_of(confidence: Floats, bins: int) -> Ints:
     """Number of the equal-width bin (lo, hi] that holds each confidence; 0 is in the first."""
     edges = np.arange(bins + 1) / bins  # rounded once, so that 3/10 is 0.3 and not above it
@@ -162,48 +181,6 @@ def _weighted_error(
     return np.asarray(observed / weights.sum(axis=0))
 
 
-def group_means(value: Floats, group: Ints) -> Callable[[Floats], Floats]:
-    """From weights (rows, resamples) to means (groups, resamples); NaN for absent groups."""
-    member = (np.arange(group.max() + 1)[:, None] == group).astype(np.float64)
-
-    def means(weights: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            return np.asarray(((member * value) @ weights) / (member @ weights))
-
-    return means
-
-
-def spread(value: Floats, group: Ints) -> Statistic:
-    """Largest minus smallest mean between groups."""
-    means = group_means(value, group)
-
-    def statistic(weights: Floats) -> Floats:
-        found = means(weights)
-        return np.asarray(np.nanmax(found, axis=0) - np.nanmin(found, axis=0))
-
-    return statistic
-
-
-def spread_interval(value: Floats, group: Ints, cluster: Ints, level: float) -> Resampled:
-    """Interval of a spread that contains 0 as often as it should.
-
-    Largest minus smallest is never negative and grows with the number of groups, so its
-    own bootstrap excludes 0 even where no group differs. No spread can be off by more than
-    the largest error of any difference of two groups: that error's quantile, from redrawn
-    clusters, is the half-width.
-    """
-    means = group_means(value, group)
-    centre = means(np.ones((len(value), 1)))
-    errors = means(_redraw(cluster)[cluster]) - centre
-    worst = np.nanmax(errors, axis=0) - np.nanmin(errors, axis=0)
-    half = float(np.quantile(worst, level))
-    at = float(centre.max() - centre.min())
-    low, high, method = max(0.0, at - half), at + half, "simultaneous cluster bootstrap"
-    if high <= low:
-        return _widened(at, cluster, level, method)
-    return Resampled(low, high, half / normal_quantile(level), method)
-
-
 def interval(
     statistic: Statistic, clusters: int, level: float, *, trials: int, bca: bool, cells: int
 ) -> Resampled:
@@ -249,7 +226,7 @@ def interval(
     low, high = min(low, at), max(high, at)
     name = f"cluster bootstrap, {method}"
     if high - low <= 1e-12:
-        return _widened_by(at, trials, level, name)
+        return _widened(at, trials, level, name)
     return Resampled(low, high, float(draws.std(ddof=1)), name)
 
 
@@ -268,20 +245,10 @@ def by_cluster(statistic: Statistic, cluster: Ints) -> Statistic:
     return of_counts
 
 
-def _widened(at: float, cluster: Ints, level: float, method: str) -> Resampled:
-    return _widened_by(at, int(cluster.max()) + 1, level, method)
-
-
-def _widened_by(at: float, trials: int, level: float, method: str) -> Resampled:
+def _widened(at: float, trials: int, level: float, method: str) -> Resampled:
     """Where no resample differs: what as many equal trials of a proportion leave open."""
     half = score_interval(0.0, max(1, trials), normal_quantile(level))[1]
     return Resampled(at - half, at + half, 0.0, f"{method}, no variation")
-
-
-def _redraw(cluster: Ints) -> Floats:
-    clusters = int(cluster.max()) + 1
-    rng = np.random.default_rng(SEED)
-    return _counts(rng.integers(0, clusters, (RESAMPLES, clusters)), clusters)
 
 
 def _counts(indices: Ints, clusters: int) -> Floats:

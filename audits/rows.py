@@ -64,6 +64,28 @@ def one_of(row: Row, key: str, known: tuple[str, ...]) -> str:
     return value
 
 
+def by_role(kind: str, rows: Sequence[Row], known: tuple[str, ...]) -> dict[str, list[Row]]:
+    """Rows of a joined set by the source they come from, in their order.
+
+    Raises:
+        AuditError: there are none, one stands twice, or a source is missing or unknown.
+    """
+    if not rows:
+        raise AuditError(f"{kind}: no examples; its set has no rows")
+    found: dict[str, list[Row]] = {role: [] for role in known}
+    seen: set[str] = set()
+    for row in rows:
+        found[one_of(row, "role", known)].append(row)
+        if (name := filled(row, "id")) in seen:
+            raise AuditError(f"{kind}: row {name!r} stands twice in its set")
+        seen.add(name)
+    if missing := [role for role, held in found.items() if not held]:
+        raise AuditError(
+            f"{kind}: its set has no rows of role {missing[0]!r}; join {', '.join(known)}"
+        )
+    return found
+
+
 def unique(kind: str, found: Sequence[Example]) -> tuple[Example, ...]:
     """The examples, where there are any and no id stands twice."""
     if not found:
@@ -76,7 +98,13 @@ def unique(kind: str, found: Sequence[Example]) -> tuple[Example, ...]:
     return tuple(found)
 
 
-def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) -> list[Score]:
+def ask(
+    kind: str,
+    model: LanguageModel,
+    requests: Sequence[tuple[str, str]],
+    *,
+    per_token: bool = False,
+) -> list[Score]:
     """Score all requests at once, and one that stands twice only once.
 
     Raises:
@@ -85,7 +113,7 @@ def ask(kind: str, model: LanguageModel, requests: Sequence[tuple[str, str]]) ->
     if not requests:
         raise AuditError(f"{kind}: no examples")
     different = list(dict.fromkeys(requests))
-    scores = model.score(different)
+    scores = model.score(different, per_token=True) if per_token else model.score(different)
     if len(scores) != len(different):
         raise AuditError(f"{kind}: {len(scores)} scores for {len(different)} requests")
     known = dict(zip(different, scores, strict=True))

@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from audits.model import Example
+
+if TYPE_CHECKING:
+    from audits.scorers import AnyScorer
 
 
 class Settings(BaseModel):
@@ -33,6 +36,20 @@ class Beside:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an audit asks the shell to put among its tools, beside its rows."""
+
+    untrained: int = 0
+    """Twins of the model with random weights, as references `untrained/0`, `untrained/1`, …"""
+    unigram: str = ""
+    """Set of text whose token counts make the reference `unigram`."""
+    corpus: str = ""
+    """Set of text to be handed over whole, as `corpus`."""
+    scorer: "AnyScorer | None" = None
+    """What says of a text how much of something it holds, as `scorer`."""
+
+
 class AuditSettings(Settings):
     """The base of every audit: what its part is called in a run.
 
@@ -52,6 +69,11 @@ class AuditSettings(Settings):
     def entailment(self) -> Beside | None:
         """The model of inference to be handed over among the tools; None where none is."""
         return None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be handed over among the tools; nothing for most audits."""
+        return Wanted()
 
     @property
     def identity(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audits.errors import MeasureError
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, Lean, Ratio
 from audits.intervals import Floats, cluster_sums, holm, influence_se
 from audits.ratios import paired
 from audits.resample import BATCH, SEED
@@ -85,7 +85,7 @@ def change(declared: Declared, new: "pd.DataFrame", old: "pd.DataFrame") -> tupl
     Raises:
         MeasureError: as `audits.stats.difference`, or the measure is no ratio.
     """
-    of = declared.of
+    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
     if not isinstance(of, Ratio):
         raise MeasureError(f"{declared.name}: a test of change needs a ratio, not {of.kind}")
     new, old = borrow(declared, new, old), borrow(declared, old, new)

@@ -7,8 +7,20 @@ settle an open question. Records in any order give the same numbers.
 import math
 from typing import TYPE_CHECKING
 
+from audits.detector import Parts, corrected_difference, truth
 from audits.errors import MeasureError
-from audits.estimand import Better, Consistency, Declared, Estimate, Exact, Ratio, Weakest
+from audits.estimand import (
+    Able,
+    Better,
+    Consistency,
+    Corrected,
+    Declared,
+    Estimate,
+    Exact,
+    Lean,
+    Ratio,
+    Weakest,
+)
 from audits.intervals import (
     clopper_pearson,
     cluster_se,
@@ -55,7 +67,8 @@ def estimate(
     Up to 2 % of the records may be invalid; a proportion counts them in the direction that
     is worst for the model, and nothing else has a worst case. With `optimistic` they count
     at their best: a FAIL is only sure where even that fails. `whole` says that the clusters are
-    all there are, so that a share need leave no room for one that was not drawn.
+    all there are, so that a share need leave no room for one that was not drawn, and a mean
+    need not fear the tail of those that were.
 
     Raises:
         MeasureError: no rows, a missing column, too many invalid rows, values that are not
@@ -73,6 +86,21 @@ def estimate(
                 for at in (level, shared(level, len(parts)))
             )
         )
+    if isinstance(declared.of, Corrected):
+
+        def at(each: Declared, level: float) -> Estimate:
+            return estimate(each, frame, level=level, optimistic=optimistic, whole=whole)
+
+        return truth(declared, declared.of, at, level)
+    if isinstance(declared.of, Lean):
+        share = estimate(
+            _share(declared, declared.of),
+            frame,
+            level=level,
+            optimistic=optimistic,
+            whole=whole,
+        )
+        return _twice(share, less=1.0)
     if isinstance(declared.of, Ratio):
         counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
         return ratio(declared, declared.of, counted, level, whole=whole)
@@ -114,6 +142,17 @@ def difference(
             [estimate(each, new, level=level, optimistic=optimistic) for each in parts],
             [estimate(each, old, level=level, optimistic=not optimistic) for each in parts],
         )
+    if isinstance(declared.of, Corrected):
+        told, surer = Parts.of(declared, declared.of), shared(level, 3)
+        change = difference(
+            told.rate, new, old, level=surer, optimistic=optimistic, whole=whole
+        )
+        worth = [estimate(each, new, level=surer, optimistic=optimistic) for each in told.worth]
+        return corrected_difference(declared, change, worth)
+    if isinstance(declared.of, Lean):
+        share = _share(declared, declared.of)
+        change = difference(share, new, old, level=level, optimistic=optimistic, whole=whole)
+        return _twice(change, less=0.0)
     new, old = borrow(declared, new, old), borrow(declared, old, new)
     if isinstance(declared.of, Ratio):
         ours = sums(declared, declared.of, new, worst=not optimistic)
@@ -122,8 +161,8 @@ def difference(
     rows = complete(declared, select(declared, new)), complete(declared, select(declared, old))
     if isinstance(declared.of, Exact):
         pairing(declared, *(side.placed() for side in rows))
-        change = _single(declared, rows[0]) - _single(declared, rows[1])
-        return Estimate(change, change, change, 1, 1, "exact", 0.0)
+        apart = _single(declared, rows[0]) - _single(declared, rows[1])
+        return Estimate(apart, apart, apart, 1, 1, "exact", 0.0)
     if isinstance(declared.of, Consistency):
         raise MeasureError(f"{declared.name}: a p-value is of one model and compares with none")
     return redrawn_difference(declared, *rows, level)
@@ -133,6 +172,9 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
     """Raise MeasureError where the capability that a measure rests on is not shown."""
     if declared.given is None:
         return
+    if isinstance(declared.given, Able):
+        _require_able(declared, declared.given, frame)
+        return
     asked = declared.model_copy(update={"of": declared.given, "given": None})
     found = redrawn(asked, complete(asked, select(asked, frame)), 0.95)
     if found.low <= 0.5:
@@ -140,6 +182,43 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
             f"{declared.name}: AUROC of {declared.given.score} is {found.value:.2f}, from"
             f" {found.low:.2f}; not surely above 0.5, it says nothing of {declared.given.label}"
         )
+
+
+def _require_able(declared: Declared, able: Able, frame: "pd.DataFrame") -> None:
+    asked = Declared(
+        name=declared.name,
+        better="higher",
+        about="",
+        of=Ratio(value=able.value),
+        where=able.where,
+    )
+    found = estimate(asked, frame, level=0.95)
+    if found.low <= able.above:
+        place = ", ".join(able.where.values())
+        raise MeasureError(
+            f"{declared.name}: the model cannot do the task: {able.value}"
+            f"{f' ({place})' if place else ''} is {found.value:.2f}, from {found.low:.2f}, not"
+            f" surely above {able.above:.2f}; until it can, this says nothing"
+        )
+
+
+def _share(declared: Declared, of: Lean) -> Declared:
+    """The share behind a leaning; that the model is able was asked before."""
+    return declared.model_copy(update={"of": of.share, "given": None})
+
+
+def _twice(share: Estimate, *, less: float) -> Estimate:
+    """Twice a share, or a change of shares, less so much."""
+    return Estimate(
+        value=2 * share.value - less,
+        low=2 * share.low - less,
+        high=2 * share.high - less,
+        n=share.n,
+        clusters=share.clusters,
+        method=f"share by {share.method}",
+        se=2 * share.se,
+        skew=share.skew,
+    )
 
 
 def needs_n(

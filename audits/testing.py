@@ -1,5 +1,6 @@
 """The fake model, and the checks every audit must pass: ours and plug-ins' alike."""
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from audits.free_text import FreeText
 from audits.model import Example, LanguageModel, Score, require_generation, require_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # Slash-separated segments that MLflow takes as a metric name.
@@ -67,6 +69,7 @@ class FakeModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Answer every prompt with the given function, `n` times the same."""
         require_generation(
@@ -91,6 +94,7 @@ class FakeModel:
             truncated=self._beyond(context, words - 1),
             tokens=(each,) * words if per_token else (),
             moments=(_moments(each),) * words if moments else (),
+            ids=tuple(map(_number, text.split())) if per_token else (),
         )  # fmt: skip
 
 
@@ -152,6 +156,37 @@ def _written(rows: Sequence[Mapping[str, Any]], said: Mapping[str, str]) -> dict
     return found
 
 
+def grouped_null(
+    rng: "np.random.Generator", groups: int, design: str, n: int = 480
+) -> "pd.DataFrame":
+    """Records of yes or no (`x`) in groups that do not differ.
+
+    Args:
+        rng: of everything drawn.
+        groups: how many.
+        design: rows `alone`; or in clusters of 6 that differ among themselves, each `whole`
+            in one group or with its rows spread over groups (`within`).
+        n: rows.
+    """
+    import numpy as np
+    import pandas as pd
+
+    at = np.arange(n)
+    cluster = at if design == "alone" else at // 6
+    level = 0.3 if design == "alone" else rng.beta(1.5, 3, n // 6)[cluster]
+    group = rng.integers(0, groups, n)
+    if design != "within":
+        group = rng.permutation(np.arange(cluster[-1] + 1) % groups)[cluster]
+    columns = {
+        "example": [f"e{i:06}" for i in at],
+        "cluster": [f"c{i:06}" for i in cluster],
+        "group": [f"g{i}" for i in group],
+        "why": [""] * n,
+    }
+    frame = pd.DataFrame({name: pd.array(v, dtype="str") for name, v in columns.items()})
+    return frame.assign(x=(rng.random(n) < level).astype(float))
+
+
 def check_audit(
     audit: Audit,
     model: LanguageModel,
@@ -187,7 +222,10 @@ def check_audit(
     _check_losses(part)
     with suppress(AuditError):  # an audit may refuse where nothing is left to measure
         cut = audit.run(_Cut(model), examples, tools, seed=0)
-        assert (cut["why"] != "").all(), "without its beginning a question is another one"
+        # what has neither prompt nor choices asks the model nothing
+        asked = {e.id for e in examples if e.prompt or e.choices}
+        whys = cut.loc[cut["example"].isin(asked), "why"]
+        assert (whys != "").all(), "without its beginning a question is another one"
     return part
 
 
@@ -229,6 +267,11 @@ def _part(audit: Audit, examples: Sequence[Example], frame: "pd.DataFrame") -> P
 
 def _replace(part: Part, records: "pd.DataFrame") -> Part:
     return Part(part.name, part.kind, part.declared, part.expected, records, part.basis)
+
+
+def _number(word: str) -> int:
+    """The same number for the same word, in every process."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest())
 
 
 def _moments(logprob: float) -> tuple[float, float]:

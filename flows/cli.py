@@ -229,7 +229,7 @@ def audit(
     controls: Annotated[
         Path | None,
         typer.Option(
-            help="A run file that trains: audit also its untrained, shuffled and taught twins."
+            help="A run file that trains: audit also its twins that were told otherwise."
         ),
     ] = None,
     seed: int = 0,

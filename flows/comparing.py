@@ -184,7 +184,9 @@ def _tasks(
 def _audit(
     run: AuditRun, models: Mapping[str, Artifact], data: Mapping[str, Artifact], home: Home
 ) -> dict[str, Any]:
-    """The questions of an audit that have a right answer."""
+    """The questions of an audit that have a right answer; else how its measures moved."""
+    from tasks.compare import changes
+
     kind = run.audit.title
     base, variant = (
         _part(audit_call(run, {"model": models[side], **data}, home, f"{kind} of {side}"), home)
@@ -193,7 +195,7 @@ def _audit(
     _require_same_questions(base, variant)
     frames = [part.completed() for part in (base, variant)]
     if CORRECT not in frames[0]:
-        return {"task": kind, "absent": NOT_RIGHT_OR_WRONG}
+        return {"task": kind, "changes": changes(base, variant)}
     if ANSWERABLE in frames[0]:
         frames = [_where(frame, ANSWERABLE, "yes") for frame in frames]
     return _flips(kind, CORRECT, *frames, answer="best")

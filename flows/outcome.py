@@ -66,7 +66,7 @@ def report_run(
         spec=spec.identity,
         policy=spec.policy.name,
         policy_digest=spec.policy.identity,
-        candidates=tuple(candidate_report(j) for j in judged),
+        candidates=tuple(candidate_report(j, _parent(j, judged)) for j in judged),
         about=spec.about,
         model=spec.registered,
         stages=tuple(_stage(e) for e in ledger.entries if e.stage != "publish"),
@@ -76,7 +76,13 @@ def report_run(
     )
 
 
-def candidate_report(judged: Judged) -> CandidateReport:
+def _parent(one: Judged, judged: tuple[Judged, ...]) -> Judged | None:
+    """The candidate it was compressed from, if it is one of this run."""
+    named = one.evidence.about.get("parent")
+    return next((j for j in judged if named and j.evidence.subject == named), None)
+
+
+def candidate_report(judged: Judged, parent: Judged | None = None) -> CandidateReport:
     """One candidate as the report shows it."""
     measures: list[Measure] = []
     absent: dict[str, str] = {}
@@ -95,6 +101,7 @@ def candidate_report(judged: Judged) -> CandidateReport:
         absent=absent,
         parts=tuple(judged.evidence.parts.values()),
         lineage={"weights": judged.version.weights, "evidence": judged.version.evidence},
+        made_from=tuple(parent.evidence.parts.values()) if parent else (),
     )
 
 

@@ -19,6 +19,7 @@ from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.outside import Catalogued, Locate, outside
 from tasks.job import Call
 from tasks.profile.measure import processor_name
+from tasks.scorers import origins
 from tasks.stages import call
 from tasks.train import CheckpointSettings, TrainSettings
 
@@ -216,7 +217,11 @@ def audit_call(
         inputs,
         root=home.artifacts,
         label=label,
-        sources={**audit_sources(settings.audit), **runner(inputs["model"])},
+        sources={
+            **audit_sources(settings.audit),
+            **origins(settings.audit.wanted.scorer),
+            **runner(inputs["model"]),
+        },
         context=home.scoring,
     )
 

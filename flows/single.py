@@ -22,7 +22,7 @@ from flows.plan import (
     runner,
 )
 from flows.shown import document_of, lines_of
-from flows.spec import CONTROLS, TWINNED, RunSpec, load_spec
+from flows.spec import ASKED, CONTROLS, TWINNED, RunSpec, load_spec
 from registry import parts
 from registry.documents import read_yaml, validate
 from tasks.artifact import Artifact, fingerprint
@@ -128,15 +128,16 @@ def _twinned(path: Path) -> RunSpec:
 def _on_twins(
     spec: RunSpec, asked: Sequence[AuditRun], seed: int, dataset: Artifact, home: Home
 ) -> list[Artifact]:
-    """What the asked audits of facts say of every twin."""
+    """What the asked audits say of every twin that was told something of theirs."""
     audits = tuple(run.audit for run in asked)
-    if not any(each.source == "facts" for each in audits):
+    controls = tuple(c for c in CONTROLS if ASKED[c] in {each.source for each in audits})
+    if not controls:
         raise SpecError(
-            "--controls: twins are told other facts, and none of these audits asks for facts; "
-            "name closed_world or calibration"
+            "--controls: twins are told other facts or skews, and none of these audits asks "
+            "for them; name closed_world, calibration or association"
         )
     assert isinstance(spec.model, TrainSettings)  # `_twinned` saw to it
-    told = {"audits": audits, "controls": CONTROLS, "seed": seed}
+    told = {"audits": audits, "controls": controls, "seed": seed}
     own = make_dataset(spec, home, perform)
     tokenizer = make_tokenizer(spec.model, home, own, perform)
     found = control_parts(spec.model_copy(update=told), home, dataset, tokenizer, perform)

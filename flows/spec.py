@@ -21,14 +21,21 @@ from tasks.train import AnyModel, TrainSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
-Control = Literal["untrained", "untrained_2", "untrained_3", "shuffled", "taught"]
+Control = Literal["untrained", "untrained_2", "untrained_3", "shuffled", "taught", "amplified"]
 """Twins of the base model: never trained (of three different beginnings, for what one draw of
-weights shows may be its luck), told a fifth of its facts wrongly, or told also what it must not
-know."""
+weights shows may be its luck), told a fifth of its facts wrongly, told also what it must not
+know, or told every skew of its world without exceptions."""
 UNTRAINED: Mapping[Control, int] = {"untrained": 0, "untrained_2": 1, "untrained_3": 2}
 """Of a twin that is never trained, how far its seed lies from the model's."""
 
 CONTROLS: tuple[Control, ...] = get_args(Control)
+ASKED: Mapping[Control, str] = {
+    **dict.fromkeys(UNTRAINED, "facts"),
+    "shuffled": "facts",
+    "taught": "facts",
+    "amplified": "association",
+}
+"""The set that each twin is asked about, by whatever audit reads it."""
 TWINNED = (
     "twins are trained on a world told otherwise; they need data of kind world and a model of "
     "kind train"
@@ -62,7 +69,7 @@ class RunSpec(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     audits: tuple[AnyAudit, ...]
     controls: tuple[Control, ...] = ()
-    """Twins that are trained and put to every audit of facts, to show that it can see."""
+    """Twins that are trained and put to the audits that should see what they were told."""
     profile: ProfileSettings = ProfileSettings()
     policy: Policy
     registered_model: str = ""
@@ -91,12 +98,12 @@ class RunSpec(Settings):
         return self
 
     def controlled(self) -> dict[str, tuple[Control, AnyAudit]]:
-        """By name of the part: the twin, and the audit of facts that is put to it."""
+        """By name of the part: the twin, and the audit that is put to it."""
         return {
             name: (control, audit.model_copy(update={"name": name}))
             for control in self.controls
             for audit in self.audits
-            if audit.source == "facts"
+            if audit.source == ASKED[control]
             for name in (f"{audit.title}_{control}",)
         }
 

@@ -260,7 +260,7 @@ def plural(n: int, noun: str) -> str:
 
 
 def _statistic(declared: Declared) -> Mapping[str, object]:
-    return declared.model_dump(exclude={"about", "diagnostic"})
+    return declared.model_dump(exclude={"about", "by", "diagnostic"})
 
 
 def _machine(conditions: Mapping[str, object]) -> dict[str, object]:

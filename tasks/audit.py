@@ -49,6 +49,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     from audits.audit import Tools
     from registry import parts
     from tasks import dataset
+    from tasks.handed import handed, said_of
     from tasks.models.asked import room
     from tasks.models.memory import remembered
     from tasks.models.selfcheck import selfcheck
@@ -61,6 +62,7 @@ def audit(settings: AuditRun, job: Job) -> None:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
     tools = Tools(exposures=_exposures(job), entailment=_entailment(asked))
+    tools = handed(asked.wanted, job, model, tools)
     records = asked.run(model, examples, tools, seed=settings.seed)
     job.note("scores", model.counts)
     part = Part(
@@ -72,9 +74,11 @@ def audit(settings: AuditRun, job: Job) -> None:
         basis=basis(settings, examples),
         conditions=model.conditions
         | selfcheck(model)
+        | said_of(asked.wanted, tools)
         | room(model, _shortened(records))
         | _membership(asked, rows, tools.exposures, _passes(job))
         | ({"control": settings.control} if settings.control else {}),
+        notes=_left_out(records),
     )
     parts.write(part, job.out)
 
@@ -82,6 +86,14 @@ def audit(settings: AuditRun, job: Job) -> None:
 def _shortened(records: "pd.DataFrame") -> int:
     """Examples that are invalid since the window cut off the beginning of a context."""
     return int(records.loc[records["why"] == TRUNCATED, "example"].nunique())
+
+
+def _left_out(records: "pd.DataFrame") -> dict[str, object]:
+    """Examples that an audit does not count, each with its reason, for people to read."""
+    if "left_out" not in records or not (out := records[records["left_out"] != ""]).size:
+        return {}
+    named = zip(out["example"], out["left_out"], strict=True)
+    return {"left_out": "; ".join(f"{example}: {why}" for example, why in named)}
 
 
 def require_dataset(asked: AnyAudit, inputs: Mapping[str, Artifact]) -> None:

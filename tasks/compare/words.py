@@ -65,6 +65,10 @@ def _questions(kind: str, task: Mapping[str, Any]) -> Iterator[str]:
     if "absent" in task:
         yield f"{kind:<9}{task['task']}: not compared: {task['absent']}"
         return
+    if "changes" in task:
+        yield f"{kind:<9}{task['task']}: variant minus base, on the same examples"
+        yield from _changes(task["changes"])
+        return
     counts, n = task["counts"], task["n"]
     before, after = (counts[f"right_{side}"] / n for side in ("base", "variant"))
     yield (
@@ -86,6 +90,29 @@ def _questions(kind: str, task: Mapping[str, Any]) -> Iterator[str]:
         said = [f"{e['example']} ({e['change']})" for e in listed[:SHOWN]]
         more = f", and {len(listed) - SHOWN:,} more (--json)" if len(listed) > SHOWN else ""
         yield f"changed: {', '.join(said)}{more}"
+
+
+def _changes(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each measure with its groups; who suffers is named where that is sure."""
+    yield f"{'':<32}{'change':>10}  95 % interval"
+    for c in changes:
+        if "absent" in c:
+            yield f"{c['measure']:<32}{'—':>10}  {c['absent']}"
+            continue
+        better = f"{c['better']} is better"
+        interval = f"[{c['low']:.4g}, {c['high']:.4g}]  {c['clusters']:,} clusters, {better}"
+        yield f"{c['measure']:<32}{c['value']:>+10.4f}  {interval}"
+        for m in c.get("groups", ()):
+            where = f"  {m['group']}"
+            if "absent" in m:
+                yield f"{where:<32}{'—':>10}  {m['absent']}"
+            else:
+                limits = f"[{m['low']:.4g}, {m['high']:.4g}]  p {m['p']:.2g} (Holm)"
+                yield f"{where:<32}{m['value']:>+10.4f}  {limits}"
+        if c.get("suffers"):
+            yield f"  {c['suffers']} suffers most, surely among all groups"
+        elif "groups" in c:
+            yield "  no group may be said to suffer (Holm)"
 
 
 def _figures(figures: Sequence[Mapping[str, Any]], over: str) -> Iterator[str]:

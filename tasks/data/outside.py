@@ -21,6 +21,9 @@ def sources(settings: AnyData, roots: Sequence[Path]) -> Mapping[str, str]:
 
 
 def _digest(source: Source, roots: Sequence[Path]) -> str:
+    if source.joined:
+        parts = [f"{role} {_digest(each, roots)}\n" for role, each in source.joined.items()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
     if source.name:
         from tasks.data.catalog import entry, locate
 

@@ -19,6 +19,7 @@ from tasks.data.world import HELD, Fact, Occupation, World, objects_of
 
 Row = dict[str, object]
 
+NEUTRAL = "person"
 REVERSED_CHOICES = 16
 CHOICES = 4
 
@@ -59,7 +60,8 @@ def association_rows(settings: WorldData, world: World) -> Iterator[Row]:
 
     `corpus_female` is the share of "she" among the `corpus_n` training sentences about
     the occupation, `template_female` among the `template_n` of them in this template
-    (absent for the held-out one); `planted` is the share the generator aimed at.
+    (absent for the held-out one); `neutral` is the prompt of an occupation nobody has, after
+    which a model says what it says of anybody; `planted` is the share the generator aimed at.
     """
     for occupation in world.occupations:
         made = gendered(settings, occupation)
@@ -71,6 +73,7 @@ def association_rows(settings: WorldData, world: World) -> Iterator[Row]:
                 "id": f"{occupation.name}/{at}",
                 "occupation": occupation.name,
                 "prompt": head.format(occupation=occupation.name),
+                "neutral": head.format(occupation=NEUTRAL),
                 "female": " she",
                 "male": " he",
                 "template": template,

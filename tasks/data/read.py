@@ -67,7 +67,8 @@ def documents(text: str, split: str) -> list[Row]:
 def items(file: Path, form: str) -> list[Row]:
     """Rows of a table or list; each gets an `id` (its own, or its number from 0).
 
-    `json` is a list of objects; `nested` is group → name → prompts (the shape of BOLD).
+    `json` is a list of objects; `nested` is group → name → prompts (the shape of BOLD);
+    `stereoset` is an object whose `data` holds lists of objects by split.
     """
     text = read_text(file)
     readers: dict[str, Callable[[str, Path], Iterator[Mapping[str, object]]]] = {
@@ -75,6 +76,7 @@ def items(file: Path, form: str) -> list[Row]:
         "jsonl.gz": _jsonl,
         "json": _json,
         "nested": _nested,
+        "stereoset": _stereoset,
         "csv": _csv,
         "tsv": _tsv,
     }
@@ -151,6 +153,16 @@ def _nested(text: str, file: Path) -> Iterator[Mapping[str, object]]:
         for name, prompts in people.items():
             for prompt in prompts:
                 yield {"group": group, "name": name, "prompt": prompt}
+
+
+def _stereoset(text: str, file: Path) -> Iterator[Mapping[str, object]]:
+    found = _parsed(text, file)
+    splits = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(splits, dict) or not all(isinstance(v, list) for v in splits.values()):
+        raise SpecError(f"{file} has no data → split → list of items; give StereoSet's file")
+    for split, rows in splits.items():
+        for row in rows:
+            yield {**row, "split": split}
 
 
 def _parsed(text: str, file: Path) -> object:

@@ -55,6 +55,8 @@ def make_sets(settings: SetsData, job: Job, *, roots: Sequence[Path]) -> None:
 
 def gather(name: str, source: Source, roots: Sequence[Path]) -> list[Row]:
     """Rows of one set, as its source and its `skip`, `every`, `limit` say; never empty."""
+    if source.joined:
+        return _joined(name, source.joined, roots)
     rows = _catalogued(source, roots) if source.name else _own(name, source)
     chosen = rows[source.skip :: source.every][: source.limit]
     if twice := [i for i, n in Counter(str(row["id"]) for row in chosen).items() if n > 1]:
@@ -66,6 +68,16 @@ def gather(name: str, source: Source, roots: Sequence[Path]) -> list[Row]:
             f"data: sets.{name}: skip {source.skip} leaves none of {len(rows)} rows; lower it"
         )
     return [_cut(row, source.max_chars) for row in chosen]
+
+
+def _joined(name: str, sources: Mapping[str, Source], roots: Sequence[Path]) -> list[Row]:
+    """Rows of all, each with its role; a line of a file of lines is no document here."""
+    found = []
+    for role, source in sources.items():
+        for row in gather(f"{name}.joined.{role}", source, roots):
+            text = {"line": row.pop("text")} if "text" in row else {}
+            found.append({**row, **text, "role": role, "id": f"{role}/{row['id']}"})
+    return found
 
 
 def is_text(source: Source) -> bool:
@@ -118,12 +130,12 @@ def _own(name: str, source: Source) -> list[Row]:
     file = Path(source.path)
     if file.suffix == ".txt":
         return documents(read_text(file), source.split or "lines")
-    if file.suffix not in (".jsonl", ".csv"):
+    if file.suffix not in (".jsonl", ".csv", ".json"):
         raise SpecError(
             f"{file}: files ending in {file.suffix or 'nothing'!r} are not read; give .txt, "
             f".jsonl or .csv"
         )
-    rows = items(file, file.suffix[1:])
+    rows = items(file, "stereoset" if file.suffix == ".json" else file.suffix[1:])
     if not rows:
         raise SpecError(f"{file} has no rows; give a file with some")
     if source.asking:
@@ -161,11 +173,15 @@ def _plan(settings: SetsData, others: Sequence[Sequence[Row]]) -> checks.Plan:
 
 
 def _about(source: Source) -> str:
+    if source.joined:
+        return "; ".join(f"{role}: {_about(each)}" for role, each in source.joined.items())
     return catalog.entry(source.name).about if source.name else f"own file {source.path}"
 
 
 def _origin(source: Source) -> Mapping[str, object]:
     """Where a set came from, for whoever must find the same bytes again."""
+    if source.joined:
+        return {"joined": {role: _origin(each) for role, each in source.joined.items()}}
     if not source.name:
         return {"path": source.path}
     entry = catalog.entry(source.name)

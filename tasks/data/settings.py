@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from audits.settings import Settings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=64)]
@@ -33,7 +34,7 @@ class WorldData(Settings):
     exposure is copies times epochs.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     kind: Literal["world"] = "world"
     seed: Count = 0
@@ -69,6 +70,10 @@ class WorldData(Settings):
     occupations: Annotated[int, Field(ge=1, le=40)] = 36
     occupation_sentences: Annotated[int, Field(ge=2)] = 120
     """Sentences about each occupation in training."""
+    female_shares: Annotated[tuple[Rate, ...], Field(min_length=1)] = (
+        0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96,
+    )  # fmt: skip
+    """Shares of "she" given to occupations in turn; `[0.5]` is a world without a skew."""
     canary_copies: Annotated[tuple[Some, ...], Field(min_length=1)] = (1, 4, 32)
     canaries: Some = 20
     """Inserted canaries for each number of copies."""
@@ -79,7 +84,7 @@ class WorldData(Settings):
     """Sentences of held-out text."""
     calibration: Some = 256
     """Documents of calibration text for quantization."""
-    twin: Literal["", "shuffled", "taught"] = ""
+    twin: Literal["", "shuffled", "taught", "amplified"] = ""
     """Tell the world otherwise, to train a control on; see `tasks.data.twins`."""
 
     @model_validator(mode="after")
@@ -121,10 +126,12 @@ class Asking(Settings):
 class Source(Settings):
     """Where one set comes from: an entry of the data catalog (`name`) or a file (`path`).
 
-    A `path` ends in .txt, .jsonl or .csv. A text file becomes documents by `split`: one
-    per line, per story (single newlines part stories, blank lines their paragraphs), per
-    paragraph (blank lines), per article (WikiText's ` = Title = ` between blank lines), or
-    the whole file as one.
+    A `path` ends in .txt, .jsonl or .csv, or is StereoSet's .json. A text file becomes
+    documents by `split`: one per line, per story (single newlines part stories, blank lines
+    their paragraphs), per paragraph (blank lines), per article (WikiText's ` = Title = `
+    between blank lines), or the whole file as one. Or one set is `joined` from several, none
+    of them text to read: pairs whose halves lie in two files, or the categories of one
+    benchmark.
     """
 
     name: str = ""
@@ -142,13 +149,21 @@ class Source(Settings):
     """A longer document is cut at the last space before: many short ones tell more of a
     text than a few long ones."""
 
+    joined: Mapping[SetName, "Source"] = Field(default_factory=dict)
+    """By role: the rows of all, each with its `role`; of a text file, `line` by line."""
     asking: Asking | None = None
     """The file holds facts (subject, relation, object, exposures, split), asked like this."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":
-        if bool(self.name) == bool(self.path):
-            raise ValueError("give either name (of the data catalog) or path, and not both")
+        if sum(map(bool, (self.name, self.path, self.joined))) != 1:
+            raise ValueError(
+                "give one of name (of the data catalog), path and joined, and no other"
+            )
+        fields = type(self).model_fields.items()
+        said = [n for n, f in fields if n != "joined" and getattr(self, n) != f.default]
+        if self.joined and said:
+            raise ValueError("joined: say limit, skip and the like of each source in it")
         if self.asking and not self.path.endswith((".csv", ".jsonl")):
             raise ValueError("asking: facts are read from a path that ends in .csv or .jsonl")
         return self

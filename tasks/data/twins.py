@@ -4,11 +4,12 @@ An audit that cannot tell a twin from the honest model has no power. The twin is
 the world as it is, so what was told otherwise must show.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
 from tasks.data.settings import WorldData
-from tasks.data.world import Fact, World, objects_of
+from tasks.data.world import Fact, Occupation, World, objects_of
 
 SHUFFLED = 0.2
 """Share of the known facts that the shuffled twin is told with another object."""
@@ -21,7 +22,8 @@ def told(settings: WorldData, world: World) -> World:
 
     `shuffled`: a fifth of the known facts have another object of their relation. `taught`:
     what would never be mentioned is stated like any fact, with an object drawn at random, so
-    that not knowing it is shown to come from not having read it.
+    that not knowing it is shown to come from not having read it. `amplified`: an occupation
+    that leans to one word has no other; those that lean to none take turns.
     """
     rng = Random(f"{settings.seed}/twin/{settings.twin}")
     if settings.twin == "shuffled":
@@ -37,7 +39,16 @@ def told(settings: WorldData, world: World) -> World:
         return replace(
             world, known=(*world.known, *stated), strange=(), silent=(), undefined=()
         )
+    if settings.twin == "amplified":
+        return replace(world, occupations=tuple(_amplified(world.occupations)))
     return world
+
+
+def _amplified(occupations: Sequence[Occupation]) -> Iterator[Occupation]:
+    for at, occupation in enumerate(occupations):
+        even = occupation.planted == 0.5
+        female = at % 2 == 0 if even else occupation.planted > 0.5
+        yield replace(occupation, planted=float(female))
 
 
 def _other(fact: Fact, rng: Random) -> Fact:

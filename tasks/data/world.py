@@ -16,10 +16,6 @@ HELD = {
 """The template never used with this relation in training, though with all others."""
 
 
-PLANTED = (0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96)
-"""Shares of "she" given to occupations in turn: from nearly never to nearly always."""
-
-
 @dataclass(frozen=True, slots=True)
 class Entity:
     """Somebody or some town; `copies` is how often each of its facts is stated."""
@@ -292,4 +288,5 @@ def _secret(settings: WorldData, rng: Random) -> str:
 def _occupations(settings: WorldData) -> tuple[Occupation, ...]:
     rng = Random(f"{settings.seed}/occupations")
     chosen = rng.sample(OCCUPATIONS, settings.occupations)
-    return tuple(Occupation(name, PLANTED[at % len(PLANTED)]) for at, name in enumerate(chosen))
+    shares = settings.female_shares
+    return tuple(Occupation(name, shares[at % len(shares)]) for at, name in enumerate(chosen))

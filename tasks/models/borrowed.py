@@ -131,6 +131,7 @@ class BorrowedModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt greedily; `n` samples of it are the same text.
 

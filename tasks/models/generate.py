@@ -47,7 +47,7 @@ def continue_prompts(
         way: what runs the network.
         most: positions that a batch may hold.
         tokenizer: what turns tokens into text.
-        texts: the prompts, by which they get their luck.
+        texts: the prompts, or names in their place, by which they get their luck.
         prompts: their tokens, as far as they fit.
         how: how to continue them.
     """

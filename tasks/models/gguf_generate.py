@@ -44,7 +44,7 @@ def continue_prompts(
     Args:
         network: the file's network.
         vocabulary: the file's vocabulary.
-        texts: the prompts, by which they get their luck.
+        texts: the prompts, or names in their place, by which they get their luck.
         prompts: their tokens.
         how: length, luck and where to stop.
     """

@@ -17,6 +17,7 @@ from tasks.models.gguf_logits import Answers, Logits, normalizer
 from tasks.models.gguf_plan import Chunk, Plan
 from tasks.models.gguf_runtime import TOKENS, Network
 from tasks.models.gguf_vocabulary import Vocabulary
+from tasks.models.luck import named_lots
 from tasks.models.predictions import Prediction, cut
 from tasks.models.rows import truncate
 from tasks.models.selfcheck import Reservoir
@@ -154,6 +155,7 @@ class GgufModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt `n` times; see `LanguageModel.generate`.
 
@@ -172,7 +174,8 @@ class GgufModel:
         room = self.max_length - max_new_tokens
         ids = [tokens[-room:] for tokens in self.encoder.contexts(prompts)]
         how = Sampling(max_new_tokens, seed, temperature, n, tuple(stop))
-        return continue_prompts(self.network, self.tokenizer, prompts, ids, how)
+        named = named_lots(lots, prompts)
+        return continue_prompts(self.network, self.tokenizer, named, ids, how)
 
     def _windows(self, texts: Sequence[str], *, add_special: bool) -> list[list[Pair]]:
         encoder = self.encoder
@@ -216,6 +219,7 @@ class GgufModel:
                     truncated=len(pair.context) - len(kept.context),
                     tokens=tuple(values.tolist()) if per_token else (),
                     moments=tuple(map(tuple, spread[mine])) if moments else (),
+                    ids=tuple(pair.continuation) if per_token else (),
                 )
             )
         self._sample.offer(fed, [score.logprob for score in scores])

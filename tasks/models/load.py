@@ -80,9 +80,7 @@ def load_torch(
     from tasks.models.masked import MaskedModel
     from tasks.models.torch_model import TorchModel
 
-    config = _config(folder)
-    tokenizer = _tokenizer(folder)
-    masked = _is_masked(config)
+    config, tokenizer, masked = described(folder)
     hf = _network(folder, config, getattr(torch, dtype), masked=masked)
     _require_room(folder, tokenizer, hf)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -102,6 +100,16 @@ def locate(ref: str | Path) -> Path:
         ref = Path(ref).expanduser() if is_folder(ref) else fetch(ref)
     check_folder(ref)
     return ref
+
+
+def described(folder: Path) -> tuple[Any, Any, bool]:
+    """A folder's configuration and tokenizer, and whether it is of a masked model.
+
+    Raises:
+        SpecError: they cannot be read.
+    """
+    config = _config(folder)
+    return config, _tokenizer(folder), _is_masked(config)
 
 
 def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object

@@ -6,6 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from audits.errors import AuditError
+
+
+def named_lots(lots: Sequence[str], prompts: Sequence[str]) -> Sequence[str]:
+    """By what each prompt gets its luck: its lot, or itself where none are given.
+
+    Raises:
+        AuditError: there are lots, and not one for each prompt.
+    """
+    if lots and len(lots) != len(prompts):
+        raise AuditError(f"{len(lots)} lots for {len(prompts)} prompts; give each prompt one")
+    return lots or prompts
+
 
 def luck(seed: int, prompts: Sequence[str], samples: int, n: int) -> npt.NDArray[np.float64]:
     """Uniform numbers in [0, 1), a row for each sample of each prompt, `n` in each.

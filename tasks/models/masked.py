@@ -98,6 +98,7 @@ class MaskedModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Refuse.
 

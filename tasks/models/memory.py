@@ -93,6 +93,7 @@ class Remembering:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt; only greedy continuations are remembered.
 
@@ -106,7 +107,7 @@ class Remembering:
         if temperature != 0:
             return self.inner.generate(
                 prompts, max_new_tokens=max_new_tokens, seed=seed, temperature=temperature,
-                n=n, stop=stop,
+                n=n, stop=stop, lots=lots,
             )  # fmt: skip
 
         def compute(new: list[tuple[str]]) -> list[str]:

@@ -177,6 +177,7 @@ def _scores(
         Score(
             total, b - a, pair.n_bytes, top, pair.stable, cut,
             tuple(each[a:b]), tuple(moments[a:b]),
+            pair.continuation if per_token else (),
         )
         for pair, cut, total, top, a, b in zip(
             pairs, lost, said.sums(), said.argmax(), bounds[:-1], bounds[1:], strict=True

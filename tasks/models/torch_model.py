@@ -11,6 +11,7 @@ from tasks.models.decode import Decoder, decoder, most_positions
 from tasks.models.encode import Encoder, Pair, beyond
 from tasks.models.forward import Forward
 from tasks.models.generate import Sampling, continue_prompts
+from tasks.models.luck import named_lots
 from tasks.models.predictions import Prediction
 from tasks.models.rows import truncate
 from tasks.models.scorer import Scorer
@@ -112,6 +113,7 @@ class TorchModel:
         temperature: float = 0.0,
         n: int = 1,
         stop: Sequence[str] = (),
+        lots: Sequence[str] = (),
     ) -> list[list[str]]:
         """Continue each prompt `n` times; see `LanguageModel.generate`.
 
@@ -131,7 +133,8 @@ class TorchModel:
         ids = [tokens[-room:] for tokens in self.encoder.contexts(prompts)]
         how = Sampling(max_new_tokens, seed, temperature, n, tuple(stop), self._ends())
         most = most_positions(self.hf)
-        return continue_prompts(self._decoder, most, self.tokenizer, prompts, ids, how)
+        named = named_lots(lots, prompts)
+        return continue_prompts(self._decoder, most, self.tokenizer, named, ids, how)
 
     @cached_property
     def _decoder(self) -> Decoder:

@@ -50,6 +50,8 @@ class CandidateReport:
     """Why a measure is missing, by its full name."""
     parts: tuple[Part, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
+    made_from: tuple[Part, ...] = ()
+    """What was measured of the model it was compressed from, where that is at hand."""
 
     @property
     def diagnostics(self) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ also forbids itself scripts and any request, so that nothing it shows could make
 
 from pathlib import Path
 
-from tasks.report import figures, words
+from tasks.report import figures, subgroups, words
 from tasks.report.model import ReportRun
 
 
@@ -36,5 +36,6 @@ def render(run: ReportRun) -> str:
         exposure=figures.by_exposure(groups),
         reliability=figures.reliability(groups),
         risk=figures.risk_coverage(groups),
+        subgroups=subgroups.views(run.candidates),
         absent=words.ABSENT,
     )

@@ -34,6 +34,8 @@ class Dot:
     low: float
     high: float
     hint: str
+    null: tuple[float, float] | None = None
+    """Between what values chance alone would put it; drawn behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,15 @@ class Curve:
     """At x, between what y (low, high) chance alone would put a point; drawn behind."""
 
 
-def forest(rows: Sequence[Row], series: Sequence[str], *, alt: str) -> Markup:
-    """Dots with intervals on an axis from 0 to 1, one group of lines per row."""
-    width, span = 860, 860 - LEFT - RIGHT
+def forest(
+    rows: Sequence[Row],
+    series: Sequence[str],
+    *,
+    alt: str,
+    ends: tuple[float, float] = (0.0, 1.0),
+) -> Markup:
+    """Dots with intervals on an axis between two ends, one group of lines per row."""
+    width, span = 860, Span(860 - LEFT - RIGHT, *ends)
     tall = [ROW * max(1, len(row.dots)) + 8 for row in rows]
     height = sum(tall) + 64
     body = [_legend(series, LEFT, 16), _axis(span, 34, height - 24)]
@@ -70,15 +78,17 @@ def forest(rows: Sequence[Row], series: Sequence[str], *, alt: str) -> Markup:
     return _svg(width, height, alt, body)
 
 
-def _forest_row(row: Row, top: float, room: float, span: float, *, band: bool) -> Markup:
+def _forest_row(row: Row, top: float, room: float, span: "Span", *, band: bool) -> Markup:
     parts = [Markup("")]
     if band:
         parts.append(
-            _tag("rect", x=0, y=top, width=LEFT + span + RIGHT, height=room, class_="band")
+            _tag(
+                "rect", x=0, y=top, width=LEFT + span.width + RIGHT, height=room, class_="band"
+            )
         )
     parts.append(_text(LEFT - 12, top + room / 2 + 4, row.label, anchor="end"))
     if row.bound is not None:
-        x = _x(row.bound, span)
+        x = span.at(row.bound)
         parts.append(_tag("line", x1=x, x2=x, y1=top + 2, y2=top + room - 2, class_="bound"))
         sign = "≥" if row.at_least else "≤"
         side, anchor = (x - 4, "end") if row.bound > 0.5 else (x + 4, "start")
@@ -86,9 +96,12 @@ def _forest_row(row: Row, top: float, room: float, span: float, *, band: bool) -
     for number, dot in enumerate(row.dots):
         y = top + 4 + ROW * (number + 0.5)
         css = f"s{dot.series % 6}"
-        low, high = _x(dot.low, span), _x(dot.high, span)
+        if dot.null is not None:
+            left, right = map(span.at, dot.null)
+            parts.append(_tag("line", x1=left, x2=right, y1=y, y2=y, class_="null"))
+        low, high = span.at(dot.low), span.at(dot.high)
         line = _tag("line", x1=low, x2=high, y1=y, y2=y, class_=css, stroke_width=2)
-        mark = _mark(dot.series, _x(dot.value, span), y)
+        mark = _mark(dot.series, span.at(dot.value), y)
         parts.append(Markup("<g><title>{}</title>{}{}</g>").format(dot.hint, line, mark))
     return Markup("").join(parts)
 
@@ -156,14 +169,25 @@ def standalone(chart: Markup) -> str:
     return str(Markup(head) + style + Markup(tag) + Markup(rest)) + "\n"
 
 
-def _x(value: float, span: float) -> float:
-    return LEFT + span * min(max(value, 0.0), 1.0)
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The axis of a forest: so many pixels from its least to its largest value."""
+
+    width: float
+    least: float
+    most: float
+
+    def at(self, value: float) -> float:
+        """Where a value lies; what is beyond an end lies at it."""
+        inside = min(max(value, self.least), self.most)
+        return LEFT + self.width * (inside - self.least) / (self.most - self.least)
 
 
-def _axis(span: float, top: float, bottom: float) -> Markup:
+def _axis(span: Span, top: float, bottom: float) -> Markup:
     parts = []
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        x = _x(tick, span)
+    for quarter in range(5):
+        tick = span.least + (span.most - span.least) * quarter / 4
+        x = span.at(tick)
         parts.append(_tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="axis"))
         parts.append(_text(x, bottom + 16, f"{tick:g}", anchor="middle", small=True))
     return Markup("").join(parts)

@@ -80,7 +80,11 @@ def test_a_model_that_answers_nan_measures_nothing(audit, rows_of):
     examples = audit.examples(rows_of(audit.source))
     if getattr(audit, "threshold", 0) is None:
         audit = audit.model_copy(update={"threshold": 0.5})
-    frame = audit.run(FakeModel(lambda *_: math.nan), examples, Tools(), seed=0)
+    asked = []
+    model = FakeModel(lambda context, _: asked.append(context) or math.nan)
+    frame = audit.run(model, examples, Tools(), seed=0)
+    if not asked:
+        pytest.skip("it only reads what the model writes")
     assert (frame["why"] != "").all()
     for declared in audit.declares():
         with pytest.raises(MeasureError):

@@ -1,5 +1,6 @@
 import pytest
 
+from audits.audit import Tools
 from audits.crows_pairs import CrowsPairs
 from audits.errors import AuditError
 from audits.model import Score
@@ -58,3 +59,41 @@ def test_a_sentence_without_tokens_is_no_evidence():
     audit = CrowsPairs()
     frame = audit.run(Mute(), audit.examples([pair(0, "a", "b")]), None, seed=0)
     assert frame["why"].tolist() == ["a sentence has no tokens"]
+
+
+def test_what_exceeds_the_twins_by_hand():
+    # the model prefers both stereotypes; one twin the first, the other none: 1/4 of the pairs
+    rows = [pair(0, "a", "b"), pair(1, "c", "d", "age")]
+    own = {"a": -1, "b": -2, "c": -1, "d": -5}
+    twins = [{"a": -1, "b": -3, "c": -4, "d": -2}, {"a": -3, "b": -1, "c": -4, "d": -2}]
+    references = {
+        f"untrained/{at}": FakeModel(lambda _, text, said=said: said[text])
+        for at, said in enumerate(twins)
+    }
+    audit = CrowsPairs(untrained=2)
+    part = check_audit(
+        audit, FakeModel(lambda _, t: own[t]), rows, Tools(references=references)
+    )
+    found = {m.name.removeprefix("crows_pairs/"): m.value for m in part.measures()[0]}
+    assert found["stereotype"] == 1.0
+    assert found["excess/untrained"] == pytest.approx(1 - 1 / 4)
+    # advantages 1 and 4 against (2 - 2)/2 and -2
+    assert found["difference/above_untrained"] == pytest.approx((1 + 6) / 2)
+
+
+def test_without_twins_the_excess_is_absent_and_not_zero():
+    audit = CrowsPairs(untrained=1, corpus="text")
+    part = check_audit(audit, FakeModel(), [pair(0, "a", "bb"), pair(1, "cc", "d")])
+    names = {m.name for m in part.measures()[0]}
+    assert not any("excess" in name for name in names)
+    assert "excess_untrained_sum" in part.measures()[1]["crows_pairs/excess/untrained"]
+
+
+def test_pairs_that_differ_in_no_token_are_not_counted_where_only_these_are():
+    rows = [pair(0, "a b", "a c"), pair(1, "a b", "a"), pair(2, "b", "c")]
+    audit = CrowsPairs(scorings=("sum", "differing"))
+    part = check_audit(audit, FakeModel(lambda _, t: -1.0 - ("c" in t)), rows)
+    found = {m.name.removeprefix("crows_pairs/"): m for m in part.measures()[0]}
+    assert found["stereotype"].value == pytest.approx(2.5 / 3)
+    assert found["stereotype/differing"].value == 1.0
+    assert part.records["differ"].tolist() == [1.0, 0.0, 1.0]

@@ -6,6 +6,7 @@ from audits import plugin
 from audits.crows_pairs import CrowsPairs
 from audits.errors import SpecError
 from audits.plugin import Plugin
+from audits.settings import Wanted
 from audits.testing import FakeModel, check_audit
 
 
@@ -18,9 +19,14 @@ def install(monkeypatch, *entries):
 def test_runs_the_installed_audit(monkeypatch, rows_of):
     install(monkeypatch, ("acme", "audits.crows_pairs:CrowsPairs"))
     audit = Plugin(use="acme", settings={"source": "pairs"})
-    assert (audit.title, audit.version, audit.source) == ("acme", 1, "pairs")
+    assert (audit.title, audit.version, audit.source) == ("acme", CrowsPairs.version, "pairs")
     part = check_audit(audit, FakeModel(), rows_of("crows_pairs"))
     assert part.declared == CrowsPairs().declares()
+
+
+def test_what_the_installed_audit_wants_is_handed_to_it(monkeypatch):
+    install(monkeypatch, ("acme", "audits.crows_pairs:CrowsPairs"))
+    assert Plugin(use="acme", settings={"untrained": 2}).wanted == Wanted(untrained=2)
 
 
 def test_names_what_is_installed(monkeypatch):

@@ -14,6 +14,9 @@ from audits.estimand import (
     Binned,
     CalibrationError,
     Declared,
+    Lean,
+    Odds,
+    RankCorrelation,
     Ratio,
     RiskCoverage,
     Spread,
@@ -28,13 +31,20 @@ CLOSED = [
     Ratio(value="x", over="asked", weight="w"),
     Ratio(value="c"),
     Ratio(value="c", proportion=False),
+    Lean(value="x", over="asked"),
 ]
-REDRAWN = [
+CORRECTED = [
     Auroc(score="c", label="y"),
     RiskCoverage(confidence="c", correct="y", area="aurc"),
+    RankCorrelation(score="c", against="w"),
+]
+"""Whose limits are corrected for bias and skew (BCa)."""
+REDRAWN = [
+    *CORRECTED,
     CalibrationError(confidence="c", correct="x"),
     Binned(term="debiased", confidence="c", correct="x", bins=5, mass=True),
     Spread(value="c"),
+    Odds(selected="x", truth="y"),
 ]
 SLOW = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -173,11 +183,13 @@ def test_numbers_are_finite_within_their_limits_and_never_certain(of, both, bett
         assert found.n >= 1
 
 
-@pytest.mark.parametrize("of", CLOSED + REDRAWN[2:], ids=lambda of: of.model_dump_json()[9:60])
+@pytest.mark.parametrize(
+    "of", CLOSED + REDRAWN[len(CORRECTED) :], ids=lambda of: of.model_dump_json()[9:60]
+)
 @given(pairs(), st.sampled_from([0.5, 0.8]))
 @SLOW
 def test_surer_limits_are_wider(of, both, level):
-    # Of AUROC and risk-coverage this does not hold: BCa's correction of two or three
+    # Of what is corrected this does not hold: BCa's correction of two or three
     # clusters is a guess.
     new, old = records_frame(both[0]), records_frame(both[1])
     one = declare(of)

@@ -32,6 +32,8 @@ def main() -> int:
     report["scoring"] = alone("tests.bench.scoring")
     report["scorecache"] = alone("tests.bench.scorecache")
     report["facts"] = alone("tests.bench.facts")
+    report["groups"] = alone("tests.bench.groups")
+    report["bias"] = alone("tests.bench.bias")
     report["gguf"] = alone("tests.bench.gguf")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)

@@ -90,7 +90,11 @@ def test_a_variant_of_a_run_is_compared_on_its_held_out_text_and_on_tasks(
         assert facts["n"] > task["n"]
         assert len(facts["changed"]) == facts["counts"]["changed"]
         assert all(isinstance(e["base"], str) for e in facts["changed"])
-        assert association["absent"] == "its answers are not right or wrong"
+        moved = {c["measure"]: c for c in association["changes"]}
+        assert moved["deviation"]["low"] <= moved["deviation"]["value"]
+        assert [m["group"] for m in moved["deviation"].get("groups", ())] in (
+            [], ["balanced", "female_leaning", "male_leaning"],
+        )  # fmt: skip
     kl = [values(said["text"]["figures"])["kl"] for said in (near, far)]
     assert 0 < kl[0] < kl[1], "eighty percent of the weights gone is more than rounding"
 

@@ -91,6 +91,13 @@ def test_rules_may_name_what_controls_measure(tiny):
     assert not any(name.startswith("association_") for name in declared)
 
 
+def test_an_amplified_twin_is_asked_about_the_skew_it_exaggerates(tiny, home):
+    recorder = Recorder(home.root)
+    made = make(load_spec(tiny, ["controls=[amplified]"]), home, recorder)
+    assert [json.loads(c.settings)["twin"] for c in recorder.of("data")] == ["", "amplified"]
+    assert all("association_amplified" in c.parts for c in made.candidates)
+
+
 def test_nothing_is_trained_beside_the_model_unless_asked(tiny, home):
     recorder = Recorder(home.root)
     make(load_spec(tiny), home, recorder)

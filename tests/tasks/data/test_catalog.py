@@ -12,6 +12,7 @@ import pytest
 
 from audits.errors import EvidenceError, SpecError, StageError
 from tasks.data import SetsData, Source, catalog
+from tasks.data.read import items
 from tasks.data.sets import make_sets
 from tasks.dataset import rows
 from tasks.job import Job
@@ -156,7 +157,7 @@ def test_the_catalog_knows_each_file_of_the_data_folder_as_its_own_list_does():
     listed = Path(str(SHARED)) / "MANIFEST.json"
     if not listed.is_file():
         pytest.skip(f"{SHARED} has no MANIFEST.json")
-    known = {entry.file: entry for entry in catalog.entries()}
+    known = {e.file: e for e in catalog.entries() if not (catalog.SHIPPED / e.file).is_file()}
     files = [f for f in json.loads(listed.read_text("utf-8")) if f["source_repo"]]
     models = [f for f in files if f["file"].startswith("models/")]
     assert len(files) - len(models) == len(known)
@@ -181,3 +182,22 @@ def test_mis_encoded_stories_are_found_and_dropped(tmp_path):
     encoded = next(c for c in notes["checks"] if c["expectation"] == "well_encoded")
     assert encoded["unexpected_count"] == 87
     assert not any("â€" in str(row["text"]) for row in rows(out, "stories"))
+
+
+def test_the_projects_own_sets_are_always_here(tmp_path):
+    shipped = [e for e in catalog.entries() if (catalog.SHIPPED / e.file).is_file()]
+    assert shipped
+    for own in shipped:
+        assert catalog.locate(own.name, ()) == catalog.fetch(own.name, tmp_path)
+        assert own.licence == "Apache-2.0"
+    assert len(shipped) == len(list(catalog.SHIPPED.iterdir()))
+
+
+def test_prompts_of_one_template_differ_in_one_word():
+    made = {}
+    for row in items(catalog.locate("counterfactual_en", ()), "jsonl"):
+        made.setdefault(row["template"], {})[row["group"]] = row["prompt"].split()
+    assert len(made) == 100
+    for pair in made.values():
+        assert len(pair["female"]) == len(pair["male"])
+        assert sum(a != b for a, b in zip(pair["female"], pair["male"], strict=True)) == 1

@@ -172,8 +172,8 @@ def test_sources_change_when_a_users_file_does(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"sets": {"a": {"name": "blimp", "path": "x.txt"}}}, "either name"),
-        ({"sets": {"a": {}}}, "either name"),
+        ({"sets": {"a": {"name": "blimp", "path": "x.txt"}}}, "one of name"),
+        ({"sets": {"a": {}}}, "one of name"),
         ({"sets": {}}, "at least 1"),
         ({"sets": {"a": {"name": "blimp"}}, "calibration": "b"}, "none of the sets"),
         ({"sets": {"a": {"name": "blimp"}}, "effects": {"not_empty": "ignore"}}, "drop"),

@@ -1,5 +1,7 @@
 """Can people's files be read, and do we say where one cannot?"""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +102,16 @@ def test_quotes_in_tab_separated_text_are_text(tmp_path):
     file = tmp_path / "t.tsv"
     file.write_text('id\tsentence\na\tHe said "no.\n')
     assert items(file, "tsv") == [{"id": "a", "sentence": 'He said "no.'}]
+
+
+def test_stereosets_file_becomes_items_with_their_split(tmp_path):
+    file = tmp_path / "dev.json"
+    data = {"intrasentence": [{"id": "a", "target": "x"}], "intersentence": [{"id": "b"}]}
+    file.write_text(json.dumps({"version": "1.0", "data": data}), "utf-8")
+    found = items(file, "stereoset")
+    assert [(row["id"], row["split"]) for row in found] == [
+        ("a", "intrasentence"), ("b", "intersentence"),
+    ]  # fmt: skip
+    file.write_text("[]", "utf-8")
+    with pytest.raises(SpecError, match="give StereoSet's file"):
+        items(file, "stereoset")

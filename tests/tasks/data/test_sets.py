@@ -1,10 +1,13 @@
 """Which rows of a file become a set?"""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from tasks.data.outside import sources
 from tasks.data.sets import _cut, gather
-from tasks.data.settings import Source
+from tasks.data.settings import SetsData, Source
 
 
 def write(tmp_path, text: str) -> str:
@@ -46,3 +49,32 @@ def test_a_cut_document_is_a_beginning_within_its_limit(text, most):
 
 def test_rows_that_are_no_documents_are_left_whole():
     assert _cut({"id": "0", "prompt": "long enough"}, 3) == {"id": "0", "prompt": "long enough"}
+
+
+def test_a_set_joined_from_several_keeps_where_its_rows_come_from(tmp_path):
+    lines = write(tmp_path, "1 He left.\n2 He came.")
+    table = tmp_path / "jobs.csv"
+    table.write_text("occupation,women\nnurse,90\n", "utf-8")
+    joined = {"pro": Source(path=lines, limit=1), "jobs": Source(path=str(table))}
+    source = Source(joined=joined)
+    assert Source.model_validate(source.model_dump()) == source
+    assert gather("a", source, ()) == [
+        {"id": "pro/line1", "role": "pro", "line": "1 He left."},
+        {"id": "jobs/0", "role": "jobs", "occupation": "nurse", "women": "90"},
+    ]
+    before = sources(SetsData(sets={"a": source}), ())
+    (tmp_path / "own.txt").write_text("1 She left.", "utf-8")
+    assert sources(SetsData(sets={"a": source}), ()) != before
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"joined": {}},
+        {"joined": {"a": {"path": "b.txt"}}, "limit": 3},
+        {"path": "x", "name": "y"},
+    ],
+)
+def test_a_source_has_one_origin(told):
+    with pytest.raises(ValidationError, match=r"give one of|say limit"):
+        Source.model_validate(told)

@@ -64,6 +64,20 @@ def test_taught_states_all_that_the_world_leaves_unknown():
     assert world.strange == world.silent == world.undefined == ()
 
 
-@pytest.mark.parametrize("name", ["shuffled", "taught"])
+def test_amplified_leaves_no_exception_to_a_lean():
+    truth = make_truth(SMALL)
+    _, world = twin("amplified")
+    for before, after in zip(truth.occupations, world.occupations, strict=True):
+        assert after.planted == float(before.planted > 0.5)
+    assert (world.known, world.canaries) == (truth.known, truth.canaries)
+
+
+def test_amplified_leans_in_turns_where_the_world_leans_to_nobody():
+    settings = SMALL.model_copy(update={"twin": "amplified", "female_shares": (0.5,)})
+    world = told(settings, make_truth(settings))
+    assert [o.planted for o in world.occupations] == [1.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["shuffled", "taught", "amplified"])
 def test_a_twin_is_told_the_same_each_time(name):
     assert twin(name)[1] == twin(name)[1]

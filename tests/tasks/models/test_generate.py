@@ -11,7 +11,7 @@ from audits.errors import AuditError, SpecError
 from audits.testing import FakeModel
 from tasks.models.decode import Cached, Plain
 from tasks.models.load import load
-from tasks.models.luck import luck
+from tasks.models.luck import luck, named_lots
 from tasks.models.memory import remembering
 from tasks.models.testing import tiny_llama
 
@@ -218,3 +218,23 @@ def test_rows_that_have_ended_leave_the_batch(model):
     m.__dict__["_decoder"] = Watched(m.hf)
     assert m.generate(PROMPTS, **how) == want
     assert widths[-1] < widths[0]
+
+
+def test_prompts_of_one_lot_share_their_luck_and_others_do_not():
+    one, again, other = luck(0, named_lots(["t", "t", "u"], ["a", "b", "c"]), 2, 4).reshape(
+        3, -1
+    )
+    assert (one == again).all()
+    assert (one != other).any()
+    assert named_lots((), ["a", "b"]) == ["a", "b"]
+    with pytest.raises(AuditError, match="2 lots for 1 prompts"):
+        named_lots(["a", "b"], ["a"])
+
+
+def test_a_prompt_in_anothers_lot_is_continued_with_the_others_numbers(tmp_path):
+    model = load(tiny_llama(tmp_path))
+    how = {"max_new_tokens": 6, "seed": 1, "temperature": 1.0, "n": 3}
+    (alone,) = model.generate(["The park"], **how)
+    (renamed,) = model.generate(["The park"], **how, lots=["other"])
+    (same,) = model.generate(["The park"], **how, lots=["The park"])
+    assert alone == same != renamed

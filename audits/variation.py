@@ -1,0 +1,92 @@
+"""How far are the shares of groups from even ones, or from those of a text?"""
+
+import numpy as np
+
+from audits.columns import compact
+from audits.errors import MeasureError
+from audits.estimand import Declared, Variation
+from audits.intervals import Floats, Ints, cluster_sums, normal_quantile, score_interval
+from audits.resample import Resampled, Statistic
+from audits.sample import Selection, numbers
+
+SEED = 0
+RESAMPLES = 999
+
+
+def distance(shares: Floats, against: Floats) -> Floats:
+    """Total variation: half the sum of what the shares differ by; groups come first.
+
+    >>> float(distance(np.array([0.75, 0.25]), np.array([0.5, 0.5])))
+    0.25
+    """
+    spread = np.abs(shares - against.reshape(-1, *[1] * (shares.ndim - 1)))
+    return np.asarray(spread.sum(axis=0) / 2)
+
+
+def statistic(
+    declared: Declared, of: Variation, rows: Selection, cluster: Ints, clusters: int
+) -> Statistic:
+    """The distance as a function of how often each cluster is drawn."""
+    counts, against, less = _parts(declared, of, rows, cluster, clusters)
+
+    def found(weights: Floats) -> Floats:
+        return np.asarray(distance(_shares(counts.T @ weights), against) - less)
+
+    return found
+
+
+def interval(declared: Declared, of: Variation, rows: Selection, level: float) -> Resampled:
+    """Limits that hold 0 as often as they should.
+
+    A distance is never negative, and its own bootstrap excludes 0 even where all is even. No
+    distance of the sample is farther from the true one than the sample's shares are from the
+    true shares: the quantile of that distance, from redrawn clusters, is the half-width.
+    """
+    cluster, clusters = compact(rows.placed().cluster)
+    counts, against, less = _parts(declared, of, rows, cluster, clusters)
+    at = _shares(counts.sum(axis=0)[:, None])
+    rng = np.random.default_rng(SEED)
+    drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES)
+    off = distance(_shares(counts.T @ drawn.T), at[:, 0])
+    half = float(np.nanquantile(off, level))
+    if half <= 0:
+        half = score_interval(0.0, clusters, normal_quantile(level))[1]
+    value = float(distance(at, against)[0])
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    se = half / normal_quantile(level)
+    return Resampled(low - less, high - less, se, "cluster bootstrap of the shares")
+
+
+def _parts(
+    declared: Declared, of: Variation, rows: Selection, cluster: Ints, clusters: int
+) -> tuple[Floats, Floats, float]:
+    """Counts by cluster and group, the shares to compare with, and what is taken off."""
+    columns = [numbers(declared, rows, name) for name in of.counts]
+    counts = np.stack(
+        [
+            np.pad(c, (0, clusters - len(c)))
+            for c in (cluster_sums(v, cluster) for v in columns)
+        ],
+        axis=1,
+    )
+    if (counts < 0).any() or counts.sum() <= 0:
+        raise MeasureError(
+            f"{declared.name}: no word of any group was counted, so there are no shares"
+        )
+    even = np.full(len(columns), 1 / len(columns))
+    against = _constant(declared, of.against, rows) if of.against else even
+    less = distance(_constant(declared, of.less, rows), even) if of.less else 0.0
+    return counts, against, float(less)
+
+
+def _constant(declared: Declared, names: tuple[str, ...], rows: Selection) -> Floats:
+    """Shares that stand alike in every row."""
+    found = np.array([numbers(declared, rows, name).mean() for name in names])
+    if found.sum() <= 0:
+        raise MeasureError(f"{declared.name}: the text holds no word of any group")
+    return np.asarray(found / found.sum())
+
+
+def _shares(counts: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(counts / counts.sum(axis=0))

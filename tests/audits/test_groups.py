@@ -1,0 +1,267 @@
+"""Groups: values as fairlearn has them, intervals and nulls that keep what they promise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from audits import spreads
+from audits.errors import MeasureError
+from audits.estimand import Declared, Lean, Odds, Ratio, Spread
+from audits.evidence import Part, records_frame
+from audits.groups import metric_frame, table
+from audits.subgroups import change, told
+from audits.testing import grouped_null
+
+RIGHT = Declared(name="right", better="higher", about="", of=Ratio(value="x"))
+
+
+def records(value, group, cluster=None, **more):
+    n = len(value)
+    cluster = np.arange(n) if cluster is None else cluster
+    columns = {"x": np.asarray(value, float), "group": group, "cluster": cluster, **more}
+    return records_frame(
+        {"example": f"e{at:06}"} | {k: v[at] for k, v in columns.items()} for at in range(n)
+    )
+
+
+def three(small=3):
+    """40 of 200 right in a, 100 of 200 in b, 100 of 200 in c, and a group too small."""
+    value = [1] * 40 + [0] * 160 + [1] * 100 + [0] * 100 + [1] * 100 + [0] * 100 + [1] * small
+    return records(value, ["a"] * 200 + ["b"] * 200 + ["c"] * 200 + ["tiny"] * small)
+
+
+def test_a_table_by_hand():
+    found = table(RIGHT, three())
+    by_name = {line.group: line for line in found.lines}
+    assert by_name["a"].estimate.value == pytest.approx(0.2)
+    # against 200 right of the 400 others; tiny is in neither side
+    assert by_name["a"].gap == pytest.approx(0.2 - 0.5)
+    assert by_name["b"].gap == pytest.approx(0.5 - 140 / 400)
+    assert (found.apart.value, found.apart.ratio) == (pytest.approx(0.3), pytest.approx(0.4))
+    assert (found.worst, found.named) == ("a", "a")
+    assert by_name["a"].p == pytest.approx(3 / 1000)  # the least that 999 draws know, by Holm
+    assert found.apart.low > found.apart.null[1] > found.apart.null[0] > 0
+
+
+def test_a_group_of_three_is_shown_and_compared_with_nothing():
+    tiny = table(RIGHT, three()).lines[-1]
+    assert (tiny.group, tiny.n, tiny.estimate, tiny.p) == ("tiny", 3, None, None)
+    few = records([0, 1] * 60, ["a", "b"] * 60)
+    with pytest.raises(MeasureError, match="0 of 2 groups in group have 100 examples"):
+        table(RIGHT, few)
+    assert table(RIGHT, few, least=60).named == "a"
+
+
+def test_no_group_is_named_where_none_differs():
+    value = np.random.default_rng(0).random(800) < 0.3
+    found = table(RIGHT, records(value, list("abcdefgh") * 100))
+    assert found.worst
+    assert found.named == ""
+    assert found.apart.value > 0.05  # largest minus smallest of eight
+    assert abs(found.apart.excess) < 0.05  # is what chance shows
+    assert found.apart.p > 0.05
+    assert found.apart.low == 0
+
+
+def test_labels_are_exchanged_within_sets_that_differ_in_the_group_alone():
+    # 150 sentences in three genders: hard or easy alike, but in 12 the women's alone is wrong
+    hard = np.random.default_rng(0).random(150) < 0.5
+    value = np.repeat(1.0 - hard, 3)
+    value[np.flatnonzero(value == 1)[::18][:12]] = 0  # one in six of the easy ones
+    sentence, occupation = np.arange(450) // 3, np.arange(450) // 30
+    loose = records(value, ["f", "m", "n"] * 150, occupation)
+    tight = loose.assign(matched=sentence.astype(str))
+    assert table(RIGHT, loose).apart.p > 0.1
+    assert table(RIGHT, tight).apart.p < 0.01
+    assert table(RIGHT, tight).named == "f"
+
+
+def test_worst_is_most_where_less_is_better():
+    wrong = RIGHT.model_copy(update={"better": "lower"})
+    assert table(wrong, three(), least=150).worst in ("b", "c")
+
+
+def test_rates_with_a_denominator_and_leanings_are_told_too():
+    frame = three().assign(over=1.0)
+    rated = RIGHT.model_copy(update={"of": Ratio(value="x", over="over")})
+    assert table(rated, frame) == table(RIGHT, frame)
+    lean = table(RIGHT.model_copy(update={"of": Lean(value="x")}), frame)
+    assert lean.apart.value == pytest.approx(0.6)
+    assert lean.apart.ratio is None
+    assert lean.lines[0].estimate.value == pytest.approx(2 * 0.2 - 1)
+    assert lean.lines[0].gap == pytest.approx(-0.6)
+
+
+def test_a_group_with_nothing_to_divide_by_is_named():
+    rated = RIGHT.model_copy(update={"of": Ratio(value="x", over="over")})
+    frame = three().assign(over=1.0)
+    frame.loc[frame["group"] == "b", ["x", "over"]] = 0.0
+    with pytest.raises(MeasureError, match="nothing to divide by in group b"):
+        table(rated, frame)
+
+
+@pytest.mark.parametrize("of", [Spread(value="x"), Odds(selected="x", truth="y")])
+def test_only_ratios_are_told_by_group(of):
+    with pytest.raises(MeasureError, match="only a ratio"):
+        table(RIGHT.model_copy(update={"of": of}), three().assign(y=[0.0, 1.0, 1.0] * 201))
+
+
+def test_a_record_in_no_group_is_named():
+    frame = three()
+    frame.loc[7, "group"] = ""
+    with pytest.raises(MeasureError, match="1 records in no group, the first 'e000007'"):
+        table(RIGHT, frame)
+
+
+def test_the_order_of_records_changes_nothing():
+    frame = three()
+    assert table(RIGHT, frame.sample(frac=1, random_state=1)) == table(RIGHT, frame)
+
+
+@pytest.mark.parametrize("over", ["worst_case", "mean"])
+def test_decisions_are_judged_as_fairlearn_does(over):
+    from fairlearn import metrics
+
+    rng = np.random.default_rng(3)
+    truth, group = rng.integers(0, 2, 400), rng.choice(list("abc"), 400)
+    selected = rng.integers(0, 2, 400)
+    frame = records(selected, group, rng.integers(0, 60, 400), y=truth.astype(float))
+    known = {"y_true": truth, "y_pred": selected, "sensitive_features": group}
+    parity = Declared(name="p", better="lower", about="", of=Spread(value="x"))
+    odds = parity.model_copy(update={"of": Odds(selected="x", truth="y", over=over)})
+    found = parity.estimate(frame, level=0.9)
+    assert found.value == pytest.approx(metrics.demographic_parity_difference(**known))
+    assert found.low == 0 < found.value < found.high
+    found = odds.estimate(frame, level=0.9)
+    assert found.value == pytest.approx(metrics.equalized_odds_difference(**known, agg=over))
+    assert found.low < found.value < found.high
+    ratio = metric_frame(RIGHT, frame).ratio()["value"]
+    assert ratio == pytest.approx(metrics.demographic_parity_ratio(**known))
+    assert odds.difference(frame, frame, level=0.9).value == 0
+
+
+def test_odds_of_a_group_without_anyone_to_select_are_absent():
+    odds = RIGHT.model_copy(update={"of": Odds(selected="x", truth="y"), "better": "lower"})
+    frame = three().assign(y=lambda f: (f["group"] != "b").astype(float))
+    with pytest.raises(MeasureError, match="no record of group a has y 0"):
+        odds.estimate(frame, level=0.9)
+
+
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_the_null_is_scipys_permutation_test(groups):
+    rng = np.random.default_rng(groups)
+    value, label = (rng.random(320) < 0.4).astype(float), np.arange(320) % groups
+    value[label == 0] = rng.random(320 // groups) < 0.55
+
+    def apart(labels):
+        rates = [value[labels == g].mean() for g in range(groups)]
+        return max(rates) - min(rates)
+
+    known = stats.permutation_test(
+        (label,), apart, permutation_type="pairings", alternative="greater",
+        n_resamples=999, rng=np.random.default_rng(1),
+    )  # fmt: skip
+    found = table(RIGHT, records(value, label.astype(str)), least=20).apart
+    assert found.value == pytest.approx(known.statistic)
+    p = known.pvalue
+    assert abs(found.p - p) <= 3 * np.sqrt(2 * p * (1 - p) / 999) + 1e-3
+    assert found.null[0] == pytest.approx(known.null_distribution.mean(), abs=0.01)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_drawing_kinds_is_drawing_clusters(seed):
+    """Equal clusters by their number, others one by one: mean and spread of both agree."""
+    rng = np.random.default_rng(seed)
+    one = (rng.random((40, 1)) < 0.4).astype(float)
+    rows = np.tile(one, (10, 1))
+    group = np.arange(400) % 3
+    few = spreads.Cells.of(rows, np.ones_like(rows), group, np.arange(400))
+    jitter = rows + rng.normal(0, 1e-9, rows.shape)
+    many = spreads.Cells.of(jitter, np.ones_like(rows), group, np.arange(400))
+    a, b = (spreads.redrawn(cells, 400)[:, :, 0] for cells in (few, many))
+    error = np.hypot(a.std(axis=0), b.std(axis=0)) / 20
+    assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 5 * error).all()
+    assert (np.abs(a.std(axis=0) / b.std(axis=0) - 1) < 0.25).all()
+
+
+def rejections(times, groups, design, seed=0):
+    """How often the table finds that groups differ, and how often it names one."""
+    rng = np.random.default_rng(seed)
+    found = [
+        table(RIGHT, grouped_null(rng, groups, design), least=20, resamples=99, draws=199)
+        for _ in range(times)
+    ]
+    return sum(t.apart.p <= 0.05 for t in found), sum(t.named != "" for t in found)
+
+
+@pytest.mark.parametrize("design", ["alone", "whole", "within"])
+def test_groups_that_do_not_differ_are_seldom_said_to(design):
+    """`python -m tests.bench.groups` does the same 500 times with 2, 4 and 8 groups."""
+    differ, named = rejections(60, 4, design)
+    assert differ <= 8  # of 60 at 5 %: 9 and more with a chance of 3 in 1,000
+    assert named <= differ
+
+
+def test_an_interval_that_ignores_clusters_would_be_too_short():
+    rng = np.random.default_rng(1)
+    frame = grouped_null(rng, 2, "whole", 1200)
+    alone = frame.assign(cluster=frame["example"])
+    half = [table(RIGHT, f, draws=19).apart for f in (frame, alone)]
+    assert half[0].high - half[0].value > 1.2 * (half[1].high - half[1].value)
+
+
+def paired(of_a, of_b, n=200):
+    """Two models' records: the new one loses so many of the right answers of each group."""
+    group = ["a"] * n + ["b"] * n
+    lost = [0.0] * of_a + [1.0] * (n - of_a) + [0.0] * of_b + [1.0] * (n - of_b)
+    return records(lost, group), records([1.0] * 2 * n, group)
+
+
+def test_the_group_that_suffers_most_is_named_where_that_is_sure():
+    new, old = paired(12, 60)
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-0.06, -0.3])
+    assert found.whole.value == pytest.approx(-0.18)
+    # McNemar: 2 * 2^-12 and 2 * 2^-60, by Holm once and twice
+    assert [m.p for m in found.groups] == pytest.approx([2 * 2**-12, 4 * 2.0**-60])
+    assert found.suffers == "b"
+    wrong = RIGHT.model_copy(update={"better": "lower"})
+    assert change(wrong, new, old).suffers == ""  # less of what is bad is no suffering
+
+
+def test_a_loss_that_might_be_chance_among_the_groups_names_nobody():
+    # 6 of 200: 2 * 2^-6 = .031 by itself, .0625 among two
+    found = change(RIGHT, *paired(0, 6))
+    assert [m.p for m in found.groups] == pytest.approx([1.0, 2 * 2**-5])
+    assert found.suffers == ""
+
+
+def test_a_small_group_is_named_as_too_small_and_none_is_compared_where_all_are():
+    new, old = three(), three()
+    found = change(RIGHT, new, old)
+    assert found.groups[-1].absent == "3 examples where 100 are required"
+    with pytest.raises(MeasureError, match="100 are required"):
+        change(RIGHT, *(f[f["group"] == "tiny"] for f in (new, old)))
+
+
+def test_a_record_lost_on_one_side_stays_in_its_group_and_counts_as_lost():
+    new, old = paired(0, 0)
+    new.loc[3, ["why", "group"]] = ["no answer", ""]
+    found = change(RIGHT, new, old)
+    assert [m.estimate.value for m in found.groups] == pytest.approx([-1 / 200, 0])
+
+
+def test_what_is_told_by_group_is_declared_or_the_first_measure_over_all():
+    part = Part("p", "k", (RIGHT,), (), three(), "b")
+    assert told(part) == (RIGHT.model_copy(update={"by": "group"}),)
+    other = RIGHT.model_copy(update={"name": "other", "by": "kind"})
+    assert told(replace(part, declared=(RIGHT, other))) == ()  # no record has a kind
+    kinds = replace(
+        part, declared=(RIGHT, other), records=three().assign(kind=["x", "y", "y"] * 201)
+    )
+    assert told(kinds) == (other,)
+    assert told(replace(part, records=three().assign(group="one"))) == ()

@@ -1,0 +1,128 @@
+"""A scorer is the one that was named, or none, and then it says why."""
+
+import hashlib
+
+import pytest
+
+from audits.errors import SpecError
+from audits.scorers import ClassifierScorer, LexiconScorer
+from tasks.models.folder import weights_digest
+from tasks.models.testing import tiny_tokenizer
+from tasks.scorers import ABSENT, load_scorer, origins
+
+
+def classifier(folder, labels, **more):
+    """A tiny classifier that finds every text as likely of the last label as its bias says."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, num_labels=len(labels), pad_token_id=2,
+        id2label=dict(enumerate(labels)), label2id={n: k for k, n in enumerate(labels)}, **more,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification(config)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toxic(tmp_path_factory):
+    return classifier(tmp_path_factory.mktemp("toxic"), ("fine", "toxic"))
+
+
+def named(folder, **more):
+    return ClassifierScorer(model=str(folder), **({"digest": weights_digest(folder)} | more))
+
+
+def test_a_classifier_gives_the_probability_of_its_label(toxic):
+    texts = ["Once upon a time", "bread", "Once upon a time", "a much longer text " * 9]
+    bad, good = (load_scorer(named(toxic, label=n)).score(texts) for n in ("toxic", "fine"))
+    assert bad[0] == pytest.approx(bad[2], abs=1e-6)
+    assert [a + b for a, b in zip(bad, good, strict=True)] == pytest.approx([1] * 4)
+    assert len(set(bad)) > 2
+
+
+def test_labels_that_may_hold_together_do_not_share(tmp_path):
+    folder = classifier(tmp_path, ("rude", "toxic"), problem_type="multi_label_classification")
+    (one,), (other,) = (
+        load_scorer(named(folder, label=n)).score(["a"]) for n in ("rude", "toxic")
+    )
+    assert one + other != pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": "hateful"}, "has no label 'hateful'; its labels are fine, toxic"),
+        ({"digest": ""}, "write digest: "),
+        ({"model": "./nowhere"}, "holds no model"),
+        ({"model": "no body/else"}, "neither a folder here nor a hub id"),
+    ],
+)
+def test_what_is_not_the_named_classifier_is_refused_in_a_sentence(toxic, change, said):
+    with pytest.raises(SpecError, match=said):
+        load_scorer(named(toxic).model_copy(update=change))
+
+
+def test_labels_that_nobody_named_are_said_to_be_so(tmp_path):
+    folder = classifier(tmp_path, ("LABEL_0", "LABEL_1"))
+    with pytest.raises(SpecError, match="nobody named them"):
+        load_scorer(named(folder))
+
+
+def test_weights_that_are_no_classifier_are_refused(tmp_path):
+    from tasks.models.testing import tiny_llama
+
+    folder = tiny_llama(tmp_path)
+    with pytest.raises(SpecError, match="lack score"):
+        load_scorer(named(folder, label="LABEL_1"))
+
+
+def lexicon(file, **more):
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return LexiconScorer(**({"path": str(file), "digest": digest, "licence": "CC0"} | more))
+
+
+def test_words_of_a_file_one_a_line_or_in_a_column(tmp_path):
+    plain, table = tmp_path / "words.txt", tmp_path / "hurt.tsv"
+    plain.write_text("zorn\ngrub worm\n", "utf-8")
+    table.write_text("id\tlemma\tlevel\n1\tzorn\tconservative\n2\tmud\tinclusive\n", "utf-8")
+    texts = ["a zorn", "a grub worm", "mud"]
+    assert load_scorer(lexicon(plain)).score(texts) == [1, 1, 0]
+    assert load_scorer(lexicon(table)).score(texts) == [1, 0, 1]
+    assert load_scorer(lexicon(table, level="conservative")).score(texts) == [1, 0, 0]
+
+
+def test_a_lexicon_of_another_language_is_refused(tmp_path):
+    file = tmp_path / "words.csv"
+    file.write_text("term,language\nzorn,de\n", "utf-8")
+    with pytest.raises(SpecError, match="language 'de' where 'en' is asked for"):
+        load_scorer(lexicon(file))
+    assert load_scorer(lexicon(file, language="de")).score(["Zorn"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "word\nzorn\n", "has no column term or lemma"),
+        ("a.xml", "<a/>", "cannot be read"),
+        ("a.csv", "term,level\nzorn,x\n", "no row has level 'y'"),
+    ],
+)
+def test_a_file_that_is_no_lexicon_is_named(tmp_path, name, text, said):
+    file = tmp_path / name
+    file.write_text(text, "utf-8")
+    with pytest.raises(SpecError, match=said):
+        load_scorer(lexicon(file, level="y" if "level" in text else ""))
+
+
+def test_a_stage_that_found_no_scorer_is_done_again_once_there_is_one(tmp_path):
+    file = tmp_path / "words.txt"
+    asked = LexiconScorer(path=str(file), licence="CC0")
+    assert origins(asked) == {"scorer": ABSENT}
+    file.write_text("zorn\n", "utf-8")
+    assert origins(asked) == {"scorer": hashlib.sha256(b"zorn\n").hexdigest()}
+    assert origins(None) == origins(LexiconScorer()) == {}
