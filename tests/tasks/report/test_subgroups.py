@@ -77,7 +77,7 @@ def test_where_a_table_cannot_be_had_the_page_says_why():
     lost = replace(tiny, records=kept, expected=tuple(kept["example"]))
     (view,) = views([candidate("base", lost)])
     assert view.rows == ()
-    assert "no table; right: 1 of 2 groups in group have 100 examples" in view.sentences[0]
+    assert "no table; right: 1 of 2 groups in group have 30 examples" in view.sentences[0]
 
 
 @pytest.mark.parametrize("of", [None, Lean(value="x")])
