@@ -45,7 +45,7 @@ def test_the_group_that_compression_hurt_is_named_and_told_from_chance():
     assert view.measure == "bias/right"
     of_base, of_small, change = view.sentences
     assert of_base.startswith("base: groups lie 0 apart")
-    assert "does not single it out" in of_base
+    assert "not enough to name it" in of_base
     assert "<b>old</b> is worst, and surely so among all (Holm)" in of_small
     assert change.startswith("int4 against its parent: -0.1")
     assert "<b>old</b> suffers most, and surely so among all groups" in change
