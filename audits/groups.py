@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 MATCHED = "matched"
 """Column of records: sets of examples that differ in their group alone, like one sentence
 with pronouns of each gender. Labels without meaning are exchanged within these."""
-LEAST = 100
-"""Fewer examples of a group are shown and decide nothing."""
+LEAST = 30
+"""Fewer examples of a group are counted and compared with nothing."""
+ENOUGH = 100
+"""Fewer examples of a group are compared, and the group is never named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def table(
     *,
     by: str = "group",
     least: int = LEAST,
+    enough: int = ENOUGH,
     alpha: float = 0.05,
     resamples: int = spreads.RESAMPLES,
     draws: int = spreads.DRAWS,
@@ -146,6 +149,7 @@ def table(
         frame: completed records; invalid rows count as worst, as in the measure itself.
         by: the column of groups.
         least: examples that a group must have to be compared.
+        enough: and those it must have to be named.
         alpha: for naming a group, over all of them.
         resamples: of clusters, for the interval of the difference.
         draws: exchanges of labels, for the null.
@@ -193,7 +197,12 @@ def table(
     sign = 1 if declared.better == "lower" else -1
     compared = [line for line in lines if line.estimate is not None]
     worst = max(compared, key=lambda line: sign * cast("Estimate", line.estimate).value)
-    sure = apart.p <= alpha and (worst.p or 1.0) <= alpha and sign * (worst.gap or 0.0) > 0
+    sure = (
+        worst.n >= enough
+        and apart.p <= alpha
+        and (worst.p or 1.0) <= alpha
+        and sign * (worst.gap or 0.0) > 0
+    )
     return Table(
         declared.name, by, tuple(lines), apart, worst.group, worst.group if sure else ""
     )

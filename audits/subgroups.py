@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Lean, Ratio
 from audits.evidence import Part
-from audits.groups import LEAST, only
+from audits.groups import ENOUGH, LEAST, only
 from audits.intervals import holm
 from audits.sample import borrow, nameless
 from audits.significance import change as tested
@@ -51,6 +51,7 @@ def change(
     *,
     by: str = "group",
     least: int = LEAST,
+    enough: int = ENOUGH,
     alpha: float = 0.05,
 ) -> Change:
     """Compare two models on the same examples, over all and in every group of a column.
@@ -61,6 +62,7 @@ def change(
         old: of the model it was made from.
         by: the column of groups.
         least: examples that a group must have to be compared.
+        enough: and those it must have to be named.
         alpha: for naming the one that suffers, over all groups.
 
     Raises:
@@ -81,7 +83,9 @@ def change(
         zip((m.group for m in known), holm([m.p or 0.0 for m in known]), strict=True)
     )
     found = [replace(m, p=adjusted.get(m.group)) for m in found]
-    return Change(declared.name, by, whole, tuple(found), _suffers(declared, found, alpha))
+    return Change(
+        declared.name, by, whole, tuple(found), _suffers(declared, found, enough, alpha)
+    )
 
 
 def told(part: Part) -> tuple[Declared, ...]:
@@ -113,7 +117,7 @@ def _moved(
         return Moved(name, 0, None, absent=str(error))
 
 
-def _suffers(declared: Declared, found: list[Moved], alpha: float) -> str:
+def _suffers(declared: Declared, found: list[Moved], enough: int, alpha: float) -> str:
     sign = 1 if declared.better == "lower" else -1
     lost = [
         (sign * m.estimate.value, m)
@@ -123,4 +127,5 @@ def _suffers(declared: Declared, found: list[Moved], alpha: float) -> str:
     if not lost:
         return ""
     most = max(lost, key=lambda pair: pair[0])[1]
-    return most.group if most.p is not None and most.p <= alpha else ""
+    sure = most.n >= enough and most.p is not None and most.p <= alpha
+    return most.group if sure else ""

@@ -100,7 +100,7 @@ def _apart(table: Table) -> str:
     )
     if table.named:
         return f"{text}; {table.named} is worst, and surely so among all (Holm)"
-    return f"{text}; {table.worst} has the worst value, which does not single it out (Holm)"
+    return f"{text}; {table.worst} has the worst value, which is not enough to name it"
 
 
 def _suffers(moved: Change) -> str:

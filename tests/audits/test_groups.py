@@ -50,10 +50,20 @@ def test_a_table_by_hand():
 def test_a_group_of_three_is_shown_and_compared_with_nothing():
     tiny = table(RIGHT, three()).lines[-1]
     assert (tiny.group, tiny.n, tiny.estimate, tiny.p) == ("tiny", 3, None, None)
-    few = records([0, 1] * 60, ["a", "b"] * 60)
-    with pytest.raises(MeasureError, match="0 of 2 groups in group have 100 examples"):
+    few = records([0, 1] * 29, ["a", "b"] * 29)
+    with pytest.raises(MeasureError, match="0 of 2 groups in group have 30 examples"):
         table(RIGHT, few)
-    assert table(RIGHT, few, least=60).named == "a"
+
+
+def test_a_group_of_less_than_a_hundred_is_compared_and_never_named():
+    some = records([0, 1] * 60, ["a", "b"] * 60)
+    found = table(RIGHT, some)
+    assert (found.worst, found.named) == ("a", "")
+    assert found.apart.p < 0.01
+    assert table(RIGHT, some, enough=60).named == "a"
+    moved = change(RIGHT, some, some.assign(x=1.0))
+    assert (moved.groups[0].p < 0.01, moved.suffers) == (True, "")
+    assert change(RIGHT, some, some.assign(x=1.0), enough=60).suffers == "a"
 
 
 def test_no_group_is_named_where_none_differs():
@@ -192,7 +202,14 @@ def rejections(times, groups, design, seed=0):
     """How often the table finds that groups differ, and how often it names one."""
     rng = np.random.default_rng(seed)
     found = [
-        table(RIGHT, grouped_null(rng, groups, design), least=20, resamples=99, draws=199)
+        table(
+            RIGHT,
+            grouped_null(rng, groups, design),
+            least=20,
+            enough=20,
+            resamples=99,
+            draws=199,
+        )
         for _ in range(times)
     ]
     return sum(t.apart.p <= 0.05 for t in found), sum(t.named != "" for t in found)
@@ -243,8 +260,8 @@ def test_a_loss_that_might_be_chance_among_the_groups_names_nobody():
 def test_a_small_group_is_named_as_too_small_and_none_is_compared_where_all_are():
     new, old = three(), three()
     found = change(RIGHT, new, old)
-    assert found.groups[-1].absent == "3 examples where 100 are required"
-    with pytest.raises(MeasureError, match="100 are required"):
+    assert found.groups[-1].absent == "3 examples where 30 are required"
+    with pytest.raises(MeasureError, match="30 are required"):
         change(RIGHT, *(f[f["group"] == "tiny"] for f in (new, old)))
 
 

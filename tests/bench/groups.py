@@ -89,7 +89,7 @@ def errors(times: int, groups: int, design: str) -> dict[str, float]:
     counts = dict.fromkeys(("differ", "named", "spread_above_0", "odds_above_0"), 0)
     for _ in range(times):
         frame = grouped_null(rng, groups, design)
-        found = table(RIGHT, frame, least=20, resamples=199, draws=399)
+        found = table(RIGHT, frame, least=20, enough=20, resamples=199, draws=399)
         counts["differ"] += found.apart.p <= 0.05
         counts["named"] += found.named != ""
         counts["spread_above_0"] += spread.estimate(frame, level=0.95).low > 0

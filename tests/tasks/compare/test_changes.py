@@ -29,7 +29,7 @@ def test_every_measure_is_a_paired_difference_and_the_group_that_suffers_is_name
     of_a, of_b, few = right["groups"]
     assert (of_a["value"], of_a["p"]) == (0, 1)
     assert of_b["value"] == -0.2
-    assert few["absent"] == "4 examples where 100 are required"
+    assert few["absent"] == "4 examples where 30 are required"
     assert apart["value"] > 0
     assert "groups" not in apart
     assert gone["absent"] == "gone: records have no column 'y'"
@@ -44,6 +44,6 @@ def test_a_person_reads_the_same():
     assert "audit    bias: variant minus base, on the same examples" in said
     assert "b suffers most, surely among all groups" in said
     assert "few" in said
-    assert "4 examples where 100 are required" in said
+    assert "4 examples where 30 are required" in said
     said = words(document | {"audits": [{"task": "bias", "changes": still}]})
     assert "no group may be said to suffer (Holm)" in said
