@@ -4,6 +4,18 @@ from tasks.compress.catalog import AnyMethod
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
 from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
+from tasks.compress.wanda import Wanda
 
-__all__ = ["AnyMethod", "Gptq", "LayerMethod", "Magnitude", "Method", "Rtn", "compress"]
+__all__ = [
+    "AnyMethod",
+    "Gptq",
+    "LayerMethod",
+    "Magnitude",
+    "Method",
+    "Rtn",
+    "SparseGpt",
+    "Wanda",
+    "compress",
+]

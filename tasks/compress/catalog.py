@@ -6,5 +6,7 @@ from pydantic import Field
 
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.sparsegpt import SparseGpt
+from tasks.compress.wanda import Wanda
 
-AnyMethod = Annotated[Gptq | Rtn | Magnitude, Field(discriminator="kind")]
+AnyMethod = Annotated[Gptq | Rtn | Magnitude | Wanda | SparseGpt, Field(discriminator="kind")]
