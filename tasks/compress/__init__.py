@@ -1,15 +1,18 @@
 """Stage: make a model smaller. Importing this loads no torch."""
 
 from tasks.compress.catalog import AnyMethod
+from tasks.compress.depth import Depth
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
 from tasks.compress.quantize import Gptq, Rtn
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
 from tasks.compress.wanda import Wanda
+from tasks.compress.width import Width
 
 __all__ = [
     "AnyMethod",
+    "Depth",
     "Gptq",
     "LayerMethod",
     "Magnitude",
@@ -17,5 +20,6 @@ __all__ = [
     "Rtn",
     "SparseGpt",
     "Wanda",
+    "Width",
     "compress",
 ]

@@ -92,8 +92,7 @@ def require_walk(model: "PreTrainedModel", batch: Batch) -> None:
                 state.hidden = _run(block, state)
         except (TypeError, ValueError, RuntimeError, KeyError) as error:
             raise SpecError(_unwalkable(model)) from error
-    expected = whole[0] if isinstance(whole[0], torch.Tensor) else whole[0][0]
-    if not torch.allclose(state.hidden, expected, rtol=1e-4, atol=1e-4):
+    if not torch.allclose(state.hidden, _hidden(whole[0]), rtol=1e-4, atol=1e-4):
         raise SpecError(_unwalkable(model))
 
 
@@ -113,6 +112,39 @@ def inputs_of(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def through(
+    blocks: "Mapping[str, torch.nn.Module]",
+    see: "Callable[[str, torch.Tensor, torch.Tensor], None]",
+) -> Iterator[None]:
+    """While open, tell `see` each block that runs: its name, what enters and what leaves."""
+
+    def told(name: str, given: tuple[Any, ...], named: Mapping[str, Any], out: object) -> None:
+        see(name, given[0] if given else named["hidden_states"], _hidden(out))
+
+    hooks = [
+        block.register_forward_hook(
+            lambda _, given, named, out, name=name: told(name, given, named, out),
+            with_kwargs=True,
+        )
+        for name, block in blocks.items()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def lost_share(
+    old: "torch.Tensor", new: "torch.Tensor", held: "Sequence[torch.Tensor]"
+) -> float | None:
+    """`|WX - W'X|^2 / |WX|^2` for weights (out, in) and inputs (tokens, in); None for 0 / 0."""
+    whole = sum(float((rows @ old.T).double().square().sum()) for rows in held)
+    lost = sum(float((rows @ (old - new).T).double().square().sum()) for rows in held)
+    return lost / whole if whole else None
 
 
 def _rewrite_block(
@@ -143,19 +175,11 @@ def _rewrite_block(
             new = methods[name].rewrite(old, stats.pop(name))
         except StageError as error:
             raise StageError(f"layer {name}: {error}") from error
-        error_of = _error(old, new, held.pop(name))
+        error_of = lost_share(old, new, held.pop(name))
         if error_of is not None:
             errors[name] = error_of
         old.copy_(new)
     return errors
-
-
-def _error(
-    old: "torch.Tensor", new: "torch.Tensor", held: "Sequence[torch.Tensor]"
-) -> float | None:
-    whole = sum(float((rows @ old.T).double().square().sum()) for rows in held)
-    lost = sum(float((rows @ (old - new).T).double().square().sum()) for rows in held)
-    return lost / whole if whole else None
 
 
 def _enter(
@@ -182,10 +206,13 @@ def _enter(
 
 
 def _run(block: "torch.nn.Module", state: _State) -> "torch.Tensor":
+    return _hidden(block(state.hidden, *state.more, **state.named))
+
+
+def _hidden(out: Any) -> "torch.Tensor":  # noqa: ANN401 - a tensor, or a tuple that begins with it
     import torch
 
-    found = block(state.hidden, *state.more, **state.named)
-    hidden = found if isinstance(found, torch.Tensor) else found[0]
+    hidden = out if isinstance(out, torch.Tensor) else out[0]
     assert isinstance(hidden, torch.Tensor)
     return hidden
 

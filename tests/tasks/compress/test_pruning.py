@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from audits.errors import SpecError, StageError
 from tasks.artifact import Artifact, fingerprint
 from tasks.compress import Magnitude, SparseGpt, Wanda, compress
-from tasks.compress.walk import _error
+from tasks.compress.walk import lost_share
 from tasks.models.testing import tiny_gpt2, tiny_mamba2, tiny_neox
 
 HALF = {"sparsity": 0.5}
@@ -93,7 +93,7 @@ def test_of_every_group_a_half_goes_and_the_remainder_stays(method, pattern, of)
 def test_sparsegpt_loses_no_more_than_magnitude_on_identical_inputs(seed, pattern):
     weight, inputs = layer(seed)
     lost = [
-        _error(weight, pruned(method(**HALF, pattern=pattern), weight, inputs), [inputs])
+        lost_share(weight, pruned(method(**HALF, pattern=pattern), weight, inputs), [inputs])
         for method in (SparseGpt, Magnitude)
     ]
     assert lost[0] < lost[1]
@@ -162,7 +162,7 @@ def test_each_layer_sees_what_the_pruned_blocks_before_it_give(job, model_folder
         for batch in batches(source, samples=HELD, length=256):
             small(**batch)
         new = small.get_submodule(first).weight
-        assert lost == pytest.approx(_error(old, new, caught), rel=1e-3)
+        assert lost == pytest.approx(lost_share(old, new, caught), rel=1e-3)
 
 
 @pytest.mark.parametrize("make", [tiny_gpt2, tiny_neox, tiny_mamba2], ids=lambda m: m.__name__)
