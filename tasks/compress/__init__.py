@@ -2,6 +2,7 @@
 
 from tasks.compress.catalog import AnyMethod
 from tasks.compress.depth import Depth
+from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
 from tasks.compress.quantize import Gptq, Rtn
@@ -11,6 +12,7 @@ from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
 __all__ = [
+    "ActivationSvd",
     "AnyMethod",
     "Depth",
     "Gptq",
@@ -19,6 +21,7 @@ __all__ = [
     "Method",
     "Rtn",
     "SparseGpt",
+    "Svd",
     "Wanda",
     "Width",
     "compress",

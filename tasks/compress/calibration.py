@@ -1,5 +1,6 @@
 """The text a method looks at, encoded as the model's own tokenizer does."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
@@ -7,6 +8,12 @@ from tasks.compress.folder import Source
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+    from tasks.compress.walk import Batch
+
+LENGTH = 256
+"""Tokens of a document on which errors are measured by a method that needs no text."""
 
 
 def batches(source: Source, *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
@@ -43,3 +50,16 @@ def documents(
             f"sequence of {length}; give more text or lower sequence_length"
         )
     return found
+
+
+def measurable(source: Source, model: "PreTrainedModel") -> "Sequence[Batch]":
+    """Documents to measure errors on; none where there is no text or the model has no walk."""
+    from tasks.compress.walk import HELD, require_walk
+
+    seen = batches(source, samples=HELD, length=LENGTH) if source.texts else []
+    try:
+        for batch in seen[:1]:
+            require_walk(model, batch)
+    except SpecError:
+        return []
+    return seen

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.compress.depth import Depth
+from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.quantize import Gptq, Rtn
 from tasks.compress.sparsegpt import SparseGpt
@@ -12,5 +13,6 @@ from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
 AnyMethod = Annotated[
-    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth, Field(discriminator="kind")
+    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth | Svd | ActivationSvd,
+    Field(discriminator="kind"),
 ]

@@ -5,21 +5,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from audits.errors import SpecError
 from audits.settings import Settings
 from tasks.compress.sparsity import Pattern, Sparsity, lowest_in_groups, prune, require_half
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
-    from transformers import PreTrainedModel
 
     from tasks.compress.folder import Applied, Source
-    from tasks.compress.walk import Batch
-
-LENGTH = 256
-"""Tokens of a document on which layers' errors are measured."""
 
 
 class Magnitude(Settings):
@@ -49,6 +41,7 @@ class Magnitude(Settings):
     def apply(self, source: "Source") -> "Applied":
         """Prune every linear layer but the head and save dense safetensors."""
         from tasks.compress.blocks import linears_of, weight_of
+        from tasks.compress.calibration import measurable
 
         model = source.load()
         weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
@@ -58,7 +51,7 @@ class Magnitude(Settings):
             else self._rewrite_together(list(weights.values()))
         )
         methods = {name: _Decided(w) for name, w in zip(weights, new, strict=True)}
-        return prune(source, model, methods, self.pattern, _measurable(source, model))
+        return prune(source, model, methods, self.pattern, measurable(source, model))
 
     def rewrite(self, weight: "torch.Tensor") -> "torch.Tensor":
         """Zero floor(sparsity * n) of n weights, ties to the lower index; a new tensor."""
@@ -74,20 +67,6 @@ class Magnitude(Settings):
         joined = self.rewrite(torch.cat([w.flatten() for w in weights]))
         parts = joined.split([w.numel() for w in weights])
         return [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
-
-
-def _measurable(source: "Source", model: "PreTrainedModel") -> "Sequence[Batch]":
-    """Documents to measure errors on; none where there is no text or the model has no walk."""
-    from tasks.compress.calibration import batches
-    from tasks.compress.walk import HELD, require_walk
-
-    seen = batches(source, samples=HELD, length=LENGTH) if source.texts else []
-    try:
-        for batch in seen[:1]:
-            require_walk(model, batch)
-    except SpecError:
-        return []
-    return seen
 
 
 @dataclass(frozen=True, slots=True)
