@@ -2,6 +2,7 @@
 
 from tasks.compress.catalog import AnyMethod
 from tasks.compress.depth import Depth
+from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
@@ -15,6 +16,7 @@ __all__ = [
     "ActivationSvd",
     "AnyMethod",
     "Depth",
+    "FineTune",
     "Gptq",
     "LayerMethod",
     "Magnitude",

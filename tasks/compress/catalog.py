@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.compress.depth import Depth
+from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.quantize import Gptq, Rtn
@@ -13,6 +14,6 @@ from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
 AnyMethod = Annotated[
-    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth | Svd | ActivationSvd,
+    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth | Svd | ActivationSvd | FineTune,
     Field(discriminator="kind"),
 ]
