@@ -60,6 +60,38 @@ def test_sparsegpt_by_hand():
     assert new.tolist() == [[0.0, pytest.approx(2.5, abs=1e-5)]]
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "4:8"])
+def test_sparsegpt_is_brain_surgery_with_the_inverse_worked_out_at_every_column(pattern):
+    weight, inputs = layer(4, rows=3, width=16)
+    zeros, of = map(int, pattern.split(":"))
+    hessian = 2 / 200 * inputs.double().T @ inputs.double()
+    hessian += 0.01 * hessian.diagonal().mean() * torch.eye(16)
+    inverse = [torch.linalg.inv(hessian[c:, c:]) for c in range(16)]
+    expected = weight.double()
+    for row in expected:
+        for c in range(16):
+            if c % of == 0:
+                scores = [float(row[j] ** 2 / inverse[j][0, 0]) for j in range(c, c + of)]
+                gone = [c + at for at in sorted(range(of), key=scores.__getitem__)[:zeros]]
+            if c in gone:
+                row[c:] -= row[c] / inverse[c][0, 0] * inverse[c][0]
+                row[c] = 0
+    new = pruned(SparseGpt(**HALF, pattern=pattern), weight, inputs)
+    assert torch.allclose(new.double(), expected, atol=1e-3)
+    assert torch.equal(new == 0, expected == 0)
+
+
+def test_two_of_four_by_magnitude_agrees_with_torch():
+    from torch.ao.pruning import WeightNormSparsifier
+
+    network = torch.nn.Sequential(torch.nn.Linear(32, 16, bias=False))
+    ours = Magnitude(**HALF, pattern="2:4").rewrite(network[0].weight.detach())
+    theirs = WeightNormSparsifier(1.0, sparse_block_shape=(1, 4), zeros_per_block=2)
+    theirs.prepare(network, [{"tensor_fqn": "0.weight"}])
+    theirs.step()
+    assert torch.equal(ours, network[0].weight.detach())
+
+
 def test_sparsegpt_across_blocks_updates_what_comes_later():
     weight, inputs = layer(3, rows=4, width=160)
     new = pruned(SparseGpt(**HALF, dampening=0.05), weight, inputs)
