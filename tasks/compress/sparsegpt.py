@@ -121,7 +121,7 @@ class SparseGpt(Settings):
         for at in range(part.shape[1]):
             self._regroup(mask, part, scale, at)
             errors[:, at] = torch.where(mask[:, at], part[:, at], 0.0) / scale[at]
-            part[:, at:] -= errors[:, at : at + 1] * upper[at, at:]
+            part[:, at:].addr_(errors[:, at], upper[at, at:], alpha=-1)
             part[:, at].masked_fill_(mask[:, at], 0.0)
         return errors
 

@@ -64,7 +64,7 @@ class Wanda(Settings):
 
     def observe(self, stats: "torch.Tensor", inputs: "torch.Tensor") -> "torch.Tensor":
         """Add this batch's squares; order and batching do not matter."""
-        return stats + inputs.square().sum(0)
+        return stats + inputs.norm(dim=0).square()
 
     def rewrite(self, weight: "torch.Tensor", stats: "torch.Tensor") -> "torch.Tensor":
         """Zero floor(sparsity * in) of each row, ties to the lower index; a new tensor."""
