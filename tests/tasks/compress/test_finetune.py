@@ -84,7 +84,7 @@ def test_padding_changes_no_loss(model_folder):
     short, long = ({"input_ids": torch.arange(5, 5 + n)[None]} for n in (4, 9))
     # 3 tokens are predicted in one, 8 in the other: the mean weighs them by that.
     apart = (3 * loss_of(model, [short]) + 8 * loss_of(model, [long])) / 11
-    assert float(loss_of(model, [short, long])) == pytest.approx(float(apart), rel=1e-5)
+    assert loss_of(model, [short, long]).item() == pytest.approx(apart.item(), rel=1e-5)
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 99))
