@@ -1,9 +1,30 @@
 """Stage: make a model smaller. Importing this loads no torch."""
 
 from tasks.compress.catalog import AnyMethod
+from tasks.compress.depth import Depth
+from tasks.compress.finetune import FineTune
+from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
 from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
+from tasks.compress.wanda import Wanda
+from tasks.compress.width import Width
 
-__all__ = ["AnyMethod", "Gptq", "LayerMethod", "Magnitude", "Method", "Rtn", "compress"]
+__all__ = [
+    "ActivationSvd",
+    "AnyMethod",
+    "Depth",
+    "FineTune",
+    "Gptq",
+    "LayerMethod",
+    "Magnitude",
+    "Method",
+    "Rtn",
+    "SparseGpt",
+    "Svd",
+    "Wanda",
+    "Width",
+    "compress",
+]

@@ -64,10 +64,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The layers a method changed, with the number of weights of each, and its remarks."""
+    """The layers a method changed, with the number of weights of each, and its remarks.
+
+    `errors` is each layer's `|WX - W'X|^2 / |WX|^2` on identical inputs, where measured.
+    """
 
     layers: Mapping[str, int]
     remarks: Mapping[str, object] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def linear_layers(model: "PreTrainedModel") -> "dict[str, torch.nn.Linear]":

@@ -1,10 +1,12 @@
 """Prune the weights that are nearest to zero (Han et al., arXiv:1506.02626)."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import model_validator
 
 from audits.settings import Settings
+from tasks.compress.sparsity import Pattern, Sparsity, lowest_in_groups, prune, require_half
 
 if TYPE_CHECKING:
     import torch
@@ -16,46 +18,45 @@ class Magnitude(Settings):
     """Zero the `sparsity` share of the linear layers' weights with the smallest magnitude.
 
     What is written is dense: neither the file nor a run gets smaller or faster by it.
+    Calibration text, where there is some, only serves to measure each layer's error; where
+    a model's blocks cannot be run one by one, no error is measured.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     kind: Literal["magnitude"] = "magnitude"
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    sparsity: Sparsity
     scope: Literal["layer", "global"] = "layer"
     """Compare weights within each layer, or across all of them."""
+    pattern: Pattern = "unstructured"
+    """With "2:4" or "4:8" each row's inputs are compared four or eight at a time."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Magnitude":
+        require_half(self.sparsity, self.pattern)
+        if self.pattern != "unstructured" and self.scope == "global":
+            raise ValueError(f"scope global has no pattern {self.pattern}; write scope: layer")
+        return self
 
     def apply(self, source: "Source") -> "Applied":
         """Prune every linear layer but the head and save dense safetensors."""
-        import torch
-
-        from tasks.compress.folder import Applied, linear_layers
-        from tasks.models.quiet import quiet
+        from tasks.compress.blocks import linears_of, weight_of
+        from tasks.compress.calibration import measurable
 
         model = source.load()
-        layers = linear_layers(model)
-        weights = [layer.weight for layer in layers.values()]
-        pruned = (
-            [self.rewrite(w.detach()) for w in weights]
+        weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
+        new = (
+            [self.rewrite(w) for w in weights.values()]
             if self.scope == "layer"
-            else self._rewrite_together([w.detach() for w in weights])
+            else self._rewrite_together(list(weights.values()))
         )
-        with torch.no_grad():
-            for weight, new in zip(weights, pruned, strict=True):
-                weight.copy_(new)
-        with quiet():
-            model.save_pretrained(str(source.out))
-        zeros = sum(int((w == 0).sum()) for w in pruned)
-        return Applied(
-            {name: layer.weight.numel() for name, layer in layers.items()},
-            {
-                "share_of_zeros": zeros / sum(w.numel() for w in pruned),
-                "run_time": "no run-time gain on this backend: zeros are stored and multiplied",
-            },
-        )
+        methods = {name: _Decided(w) for name, w in zip(weights, new, strict=True)}
+        return prune(source, model, methods, self.pattern, measurable(source, model))
 
     def rewrite(self, weight: "torch.Tensor") -> "torch.Tensor":
         """Zero floor(sparsity * n) of n weights, ties to the lower index; a new tensor."""
+        if self.pattern != "unstructured":
+            return weight.masked_fill(lowest_in_groups(weight.abs(), self.pattern), 0.0)
         flat = weight.flatten()
         losers = flat.abs().argsort(stable=True)[: int(flat.numel() * self.sparsity)]
         return flat.index_fill(0, losers, 0.0).view_as(weight)
@@ -65,4 +66,20 @@ class Magnitude(Settings):
 
         joined = self.rewrite(torch.cat([w.flatten() for w in weights]))
         parts = joined.split([w.numel() for w in weights])
-        return [part.view_as(w) for part, w in zip(parts, weights, strict=True)]
+        return [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A layer method whose answer does not wait for inputs."""
+
+    new: "torch.Tensor"
+
+    def start(self, weight: "torch.Tensor") -> None:
+        return None
+
+    def observe(self, stats: None, inputs: "torch.Tensor") -> None:
+        return None
+
+    def rewrite(self, weight: "torch.Tensor", stats: None) -> "torch.Tensor":
+        return self.new

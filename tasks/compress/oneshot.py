@@ -31,19 +31,6 @@ def correcting(*, act_order: bool, dampening: float) -> Modifier:
     )
 
 
-def batches(source: Source, *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
-    """The first documents, one per batch, encoded as the model's own tokenizer does."""
-    import torch
-
-    tokenizer = source.tokenizer()
-    encoded = tokenizer(list(source.texts[:samples]), truncation=True, max_length=length)
-    return [
-        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
-        for ids in encoded["input_ids"]
-        if ids
-    ]
-
-
 def quantize(
     modifier: Modifier,
     source: Source,

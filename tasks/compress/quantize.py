@@ -67,7 +67,8 @@ class Gptq(Settings):
             StageError: A layer's Hessian could not be inverted: the library would have
                 rounded it to nearest, which is another method.
         """
-        from tasks.compress.oneshot import batches, correcting, quantize
+        from tasks.compress.calibration import batches
+        from tasks.compress.oneshot import correcting, quantize
 
         if not source.texts:
             raise SpecError(

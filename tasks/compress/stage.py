@@ -16,7 +16,8 @@ def compress(method: AnyMethod, job: Job) -> None:
 
     Calibration text is the dataset's set `calibration`, where there is one. Beside the
     weights stands `compression.json`: the method's settings, the layers it changed, the
-    digest of the calibration text, bytes by kind of tensor and bits per weight.
+    digest of the calibration text, bytes by kind of tensor and bits per weight, and, by
+    layer where the method measures it, the relative squared error on identical inputs.
 
     Raises:
         SpecError: The method does not fit the model or the data.
@@ -35,6 +36,7 @@ def compress(method: AnyMethod, job: Job) -> None:
         "version": method.version,
         "calibration": _digest(texts),
         "layers": dict(applied.layers),
+        "reconstruction_error": dict(applied.errors),
         "remarks": {k: v for k, v in applied.remarks.items() if v != ""},
         **measured,
     }
@@ -42,6 +44,8 @@ def compress(method: AnyMethod, job: Job) -> None:
     (job.out / "compression.json").write_text(text, "utf-8")
     for name, value in (*measured.items(), *applied.remarks.items()):
         job.note(name, value)
+    if applied.errors:
+        job.note("reconstruction_error", dict(applied.errors))
     job.note("bytes_files_before", before["bytes_files"])
 
 

@@ -1,0 +1,65 @@
+"""The text a method looks at, encoded as the model's own tokenizer does."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audits.errors import SpecError
+from tasks.compress.folder import Source
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from tasks.compress.walk import Batch
+
+LENGTH = 256
+"""Tokens of a document on which errors are measured by a method that needs no text."""
+
+
+def batches(source: Source, *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
+    """The first documents, one per batch, each cut to `length` tokens."""
+    import torch
+
+    tokenizer = source.tokenizer()
+    encoded = tokenizer(list(source.texts[:samples]), truncation=True, max_length=length)
+    return [
+        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
+        for ids in encoded["input_ids"]
+        if ids
+    ]
+
+
+def documents(
+    source: Source, kind: str, *, samples: int, length: int
+) -> "list[dict[str, torch.Tensor]]":
+    """`batches` for a method that cannot do without them.
+
+    Raises:
+        SpecError: There is no text, or all of it is shorter than one sequence.
+    """
+    if not source.texts:
+        raise SpecError(
+            f"method {kind}: the dataset's set 'calibration' holds no documents; add some or "
+            "choose method magnitude, which needs none"
+        )
+    found = batches(source, samples=samples, length=length)
+    n = sum(batch["input_ids"].numel() for batch in found)
+    if n < length:
+        raise SpecError(
+            f"method {kind}: the calibration text has {n} tokens in all, less than one "
+            f"sequence of {length}; give more text or lower sequence_length"
+        )
+    return found
+
+
+def measurable(source: Source, model: "PreTrainedModel") -> "Sequence[Batch]":
+    """Documents to measure errors on; none where there is no text or the model has no walk."""
+    from tasks.compress.walk import HELD, require_walk
+
+    seen = batches(source, samples=HELD, length=LENGTH) if source.texts else []
+    try:
+        for batch in seen[:1]:
+            require_walk(model, batch)
+    except SpecError:
+        return []
+    return seen
