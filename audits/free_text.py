@@ -112,10 +112,12 @@ class FreeText(AuditSettings):
         )  # fmt: skip
         judge = _Judge(examples, tools.exposures)
         weights = _weights(examples)
+        cut = reading.overlong(model, [e.prompt for e in examples], self.max_new_tokens)
         found = [
             judge.record(e, said) | weights[e.strata["stratum"]]
             for e, said in zip(examples, texts, strict=True)
         ]
+        found = [r | {"why": r["why"] or why} for r, why in zip(found, cut, strict=True)]
         read, all_ = (sum(float(str(r[key])) for r in found) for key in ("read", "sentences"))
         if read < COVERAGE * all_:
             why = f"the parser reads {read / all_:.1%} of the sentences, under {COVERAGE:.0%}"
