@@ -65,7 +65,7 @@ class StereoSet(AuditSettings):
             found += _scores(tail, f"weight_{scope}", where)
         ties = Declared(
             name="ties", better="lower", about="examples with two equal scores",
-            of=Ratio(value="tie"),
+            of=Ratio(value="tie"), diagnostic=DIAGNOSTIC,
         )  # fmt: skip
         return (*found, ties)
 

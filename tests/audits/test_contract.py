@@ -118,8 +118,8 @@ def test_reading_a_run_file_loads_nothing_heavy():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_benchmarks_that_length_alone_answers_are_no_gates_and_say_why():
+def test_benchmarks_that_length_or_chance_alone_answers_are_no_gates_and_say_why():
     kinds = {cls().kind: cls().declares() for cls in BUILT_IN}
     said = {kind for kind, declared in kinds.items() if any(d.diagnostic for d in declared)}
-    assert said == {"crows_pairs", "halueval"}
+    assert said == {"crows_pairs", "halueval", "stereoset"}
     assert all(d.diagnostic for kind in said for d in kinds[kind])
