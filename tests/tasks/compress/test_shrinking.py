@@ -98,7 +98,7 @@ def test_spread_names_every_row_of_a_unit():
         (tiny_llama, Width(heads=4)),
         *((make, Depth(layers=2)) for make in FAMILIES),
     ],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_keeping_everything_is_the_identical_model(make, method, job, tmp_path):
     folder = make(tmp_path / "model")
@@ -189,7 +189,7 @@ def test_both_widths_at_once_and_then_fewer_layers(job, model_folder, tmp_path):
         (tiny_gpt2, Width(heads=2), "'gpt2' has no attention heads that can be told apart"),
         (tiny_neox, Width(heads=2), "'gpt_neox' has no attention heads that can be told apart"),
     ],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_what_cannot_shrink_is_refused_and_nothing_is_written(
     make, method, said, job, tmp_path
