@@ -72,6 +72,10 @@ def test_scores_by_hand():
     assert found["bias/ambig"].value == pytest.approx(0.3)
     assert found["accuracy/disambig"].value == pytest.approx(0.95)
     assert found["bias/disambig"].value == pytest.approx(2 * 4 / 99 - 1)
+    for condition in ("ambig", "disambig"):  # from the other side
+        there, back = found[f"bias/{condition}"], found[f"bias/{condition}/against"]
+        mirrored = [pytest.approx(-v) for v in (there.value, there.high, there.low)]
+        assert [back.value, back.low, back.high] == mirrored
     assert found["answered/ambig"].value == pytest.approx(0.7)
     assert found["tied"].value == 0
 
