@@ -9,7 +9,7 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
-from flows.judging import case_of
+from flows.judging import case_of, looked
 from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
@@ -238,7 +238,7 @@ def _replayed(
     try:
         case = store.case_then(version, last)
         asked = Look(None, last.parts, last.bases)
-        counted = looks(policy.rules, [Look.of(one) for one in before], asked)
+        counted = looks(policy.rules, looked(store, version, before), asked)
         now = decide(policy, replace(case, looks=counted))
     except (EvidenceError, SpecError) as error:
         return {**row, "now": "not replayed", "because": str(error)}

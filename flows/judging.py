@@ -1,7 +1,9 @@
 """Put every candidate before the gate and move the champion at most once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from audits.errors import GateRefused
 from audits.evidence import Evidence
@@ -11,7 +13,7 @@ from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
 from registry.looks import Look, looks
 from registry.policy import Policy
-from registry.store import CHAMPION, Store, Version, overruled
+from registry.store import CHAMPION, Judgement, Store, Version, overruled
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def case_of(
     champion: Evidence | None,
 ) -> Case:
     """What the gate is asked today: evidence, what people said, and how often it was asked."""
-    before = [Look.of(judged) for judged in store.judgements(version)]
+    before = looked(store, version, store.judgements(version))
     now = Look(None, store.records(version), store.bases(version))
     return Case(
         evidence,
@@ -71,6 +73,11 @@ def case_of(
         looks=looks(policy.rules, before, now),
         today=datetime.now(UTC).date(),
     )
+
+
+def looked(store: Store, version: Version, judged: Sequence[Judgement]) -> list[Look]:
+    """Judgements of a version as looks, each with what it was about at hand."""
+    return [Look.of(one, partial(store.case_then, version, one)) for one in judged]
 
 
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:

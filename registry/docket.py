@@ -72,6 +72,8 @@ def require(chain: Chain, now: Snapshot) -> Seal:
             f"{where}: it is {version.weights[:12]}, and was made of "
             f"{chain.weights(version.number)[:12]}: an entry of its history is forged"
         )
+    if altered := sealing.other_model(chain, seal, now.folder):
+        raise EvidenceError(altered[0])
     but = () if version.verdict else sealing.JUDGING
     if wrong := sealing.differences(seal, now, but=but):
         raise EvidenceError(wrong[0])

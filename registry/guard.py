@@ -16,7 +16,7 @@ from pathlib import Path
 from audits.errors import EvidenceError, GateRefused, SpecError
 from registry import signing
 from registry.backend import Backend
-from registry.history import RULING, Chain, Entry, Kind, anchored, replay, unruly
+from registry.history import Chain, Entry, Kind, anchored, replay, unruly
 from registry.store import CHAMPION, PREVIOUS, Version, model_name
 
 HEAD, SIGNED = "assay.history", "assay.signed"
@@ -47,6 +47,7 @@ class Guard:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._backend, self._memory, self._key, self._clock = backend, memory, key, clock
+        self._own: set[str] = set()
 
     def history(self, name: str) -> Chain:
         """The chain as it stands, not compared with its anchors."""
@@ -135,6 +136,7 @@ class Guard:
                     f"{len(entry.text):,} characters of at most {LONGEST:,}; shorten the note "
                     "or the reasons of the waivers"
                 )
+            self._own.add(entry.digest)
             number = self._backend.append(name, entry.text)
             after = self.history(name)
             if number in after.numbers:
@@ -188,7 +190,7 @@ class Guard:
         return chain
 
     def _require_vouched(self, name: str) -> None:
-        """Refuse to sign what decided or moved without the key before somebody looked at it.
+        """Refuse to go on from what rules without a signature before somebody looked at it.
 
         Another process with the key may not have signed its own entry yet: it is waited for.
 
@@ -205,14 +207,18 @@ class Guard:
             first = unsigned[0]
             raise EvidenceError(
                 f"{name}: entry {first.seq} of its history, a {first.kind} of version "
-                f"{first.version} by {first.by}, was written without the key; look at "
-                f"`assay history {name}`, and where it is right, `assay history {name} --sign` "
-                "vouches for it"
+                f"{first.version} by {first.by}, is covered by no signature of this key; look "
+                f"at `assay history {name}`, and where it is right, `assay history {name} "
+                "--sign` vouches for it"
             )
 
     def _unsigned(self, chain: Chain) -> list[Entry]:
-        """Decisions and moves that no signature of ours covers."""
-        ruling = [e for e in chain.entries if e.kind in RULING]
+        """What no signature of ours covers and somebody has to look at first.
+
+        Decisions and moves, and publications over what was judged already: they change what a
+        version shows, and the next judgement would rest on that.
+        """
+        ruling = chain.ruling
         if not ruling or self._key is None:
             return []
         anchor, signature = self.signed_head(chain.model)
@@ -228,8 +234,29 @@ class Guard:
         if held.get(HEAD) != chain.anchor:
             self._backend.mark(name, HEAD, chain.anchor)
         self.remember(name, chain)
-        if self._key and self.signed_head(name)[0] != chain.anchor:
-            self._sign(name, chain)
+        signed = self.signed_head(name)[0]
+        if self._key and signed != chain.anchor:
+            ours = self._ours(chain)
+            if ours.anchor not in ("", signed):
+                self._sign(name, ours)
+
+    def _ours(self, chain: Chain) -> Chain:
+        """The chain as far as it may be signed: up to what another process wrote meanwhile.
+
+        What came before an entry of ours is waited for: who wrote that may have the key, too.
+        """
+        last = max((e.seq for e in chain.entries if e.digest in self._own), default=0)
+        first = self._foreign(chain)
+        for _ in range(SIGNING_TRIES if first <= last else 0):
+            time.sleep(SIGNING_S)
+            if (first := self._foreign(chain)) > last:
+                break
+        return chain.until(first - 1)
+
+    def _foreign(self, chain: Chain) -> int:
+        """Number of the first unsigned entry that another process wrote; else the next."""
+        found = (e.seq for e in self._unsigned(chain) if e.digest not in self._own)
+        return next(found, len(chain.entries) + 1)
 
     def _sign(self, name: str, chain: Chain) -> None:
         assert self._key is not None

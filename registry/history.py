@@ -26,8 +26,8 @@ MOVES = ("promotion", "rollback")
 SEALED: tuple[Kind, ...] = ("publication", "decision")
 """The kinds of entries that come with a seal of how a version stands."""
 RULING: tuple[Kind, ...] = ("decision", "promotion", "rollback")
-"""The kinds of entries that a key of one's own has to vouch for: what decides and moves.
-People approve, and runs publish, where the key is not at hand."""
+"""The kinds of entries that decide and move. People approve, and runs publish what was never
+judged, where the key is not at hand (`Chain.ruling`)."""
 GATE = "gate"
 """Who promotes where no person does."""
 PUBLISHER = "run"
@@ -115,6 +115,22 @@ class Chain:
         """The newest entry of these kinds about a version."""
         found = (e for e in reversed(self.entries) if e.kind in kinds and e.version == version)
         return next(found, None)
+
+    @property
+    def ruling(self) -> list[Entry]:
+        """The entries that a key of one's own has to vouch for."""
+        judged, found = set[str](), []
+        for entry in self.entries:
+            over = entry.kind == "publication" and entry.version in judged
+            if entry.kind in RULING or over:
+                found.append(entry)
+            if entry.kind == "decision":
+                judged.add(entry.version)
+        return found
+
+    def until(self, seq: int) -> "Chain":
+        """The chain as it stood when it had so many entries."""
+        return Chain(self.model, self.entries[:seq], self.numbers[:seq], self.lost)
 
     def weights(self, version: str) -> str:
         """What a version is, by the first entry about it; empty where there is none."""

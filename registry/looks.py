@@ -3,20 +3,23 @@
 Looking again until chance passes is optional stopping. A look is a judgement of records
 that differ from those judged before; one that passed ends the looking, and records judged
 again (by another policy, against another champion) are no new look. A pass of a laxer rule
-ends no looking of a stricter one: what it found was seen. What each look spent of
-alpha stays spent: a rule that is given more looks afterwards finds so many of them gone.
+ends no looking of a stricter one, which is asked of the evidence of then. What each look spent
+of alpha stays spent: a rule that is given more looks afterwards finds so many of them gone.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import cast
 
+from audits.errors import EvidenceError, SpecError
 from registry.documents import validate
-from registry.finding import Verdict
+from registry.finding import Case, Verdict
 from registry.gate import Decision
 from registry.judging import Required
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost
+from registry.rules import AnyRule, AtLeast, AtMost, Rule
 from registry.store import Judgement
 
 
@@ -25,19 +28,21 @@ class Look:
     """What a judgement of a model rested on; the one to be made has no decision yet.
 
     `parts` holds the digest of each part's records and `bases` the question it answers, both
-    by the part's name; `rules` are those of the policy it was judged by.
+    by the part's name; `rules` are those of the policy it was judged by, and `case` gives what
+    it was about.
     """
 
     decision: Decision | None
     parts: Mapping[str, str]
     bases: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[AnyRule, ...] = ()
+    case: Callable[[], Case] | None = None
 
     @classmethod
-    def of(cls, judged: Judgement) -> "Look":
+    def of(cls, judged: Judgement, case: Callable[[], Case]) -> "Look":
         """A judgement that is on record."""
         policy = validate(Policy, dict(judged.policy), f"policy {judged.decision.policy}")
-        return cls(judged.decision, judged.parts, judged.bases, policy.rules)
+        return cls(judged.decision, judged.parts, judged.bases, policy.rules, cache(case))
 
     def asked(self, measure: str, rule: Required) -> list[Required]:
         """The rules that asked of a measure what another rule asks now, whatever the bound."""
@@ -50,19 +55,17 @@ class Look:
         ]
 
     def passed(self, then: Required, rule: Required) -> bool:
-        """Whether a rule passed, and what it found is enough for another rule, too."""
+        """Whether a rule passed, and another one would have on the same evidence."""
         found = {f.rule: f for f in self.decision.findings} if self.decision else {}
         finding = found.get(then.id)
-        if finding is None or finding.verdict is not Verdict.PASS:
+        if finding is None or finding.verdict is not Verdict.PASS or self.case is None:
             return False
-        if then.id.partition("/")[2] == rule.id.partition("/")[2]:
-            return True
-        limit = finding.limit
-        if isinstance(rule, AtLeast):
-            return limit is not None and limit >= rule.bound
-        if isinstance(rule, AtMost):
-            return limit is not None and limit <= rule.bound
-        return False
+        try:
+            case = replace(self.case(), looks={})
+        except (EvidenceError, SpecError):  # it is not there any more
+            return False
+        asked: Rule = cast(Rule, rule.model_copy(update={"measure": then.measure}))
+        return asked.check(case).verdict is Verdict.PASS
 
 
 def _question(rule: Required) -> tuple[str, str, str]:

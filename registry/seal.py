@@ -22,7 +22,7 @@ from audits.settings import Settings
 from registry import bundle, layout
 from registry.finding import APPROVAL
 from registry.gate import Decision
-from registry.history import Entry
+from registry.history import SEALED, Chain, Entry
 from registry.store import Judgement, Snapshot
 
 PACKAGES = ("audits", "flows", "registry", "tasks")
@@ -197,6 +197,27 @@ def differences(seal: Seal, now: Snapshot, *, but: Collection[str] = ()) -> list
         *_changed_card(seal, now),
     )
     return [f"{where}: {said}" for what, said in found if what not in but]
+
+
+def other_model(chain: Chain, seal: Seal, folder: Path) -> list[str]:
+    """Files of the model that a seal holds otherwise than the first one of its version.
+
+    A version is its weights: what is published later adds evidence and no file of the model.
+
+    Raises:
+        EvidenceError: the first seal is missing or altered.
+    """
+    first = next(e for e in chain.entries if e.version == seal.version and e.kind in SEALED)
+    was, now = (
+        {path: held for path, held in one.files.items() if _head(path) == layout.MODEL}
+        for one in (read(folder, first.seal), seal)
+    )
+    return [
+        f"{seal.model}/{seal.version}: the file {path} is not what it was first published as; "
+        "restore it from a backup"
+        for path in sorted(was.keys() | now.keys())
+        if was.get(path) != now.get(path)
+    ]
 
 
 Found = Iterator[tuple[str, str]]

@@ -187,6 +187,7 @@ def _version(
         return [Check("seal", False, f"{name}/{number}: nobody published it; run it again")]
     seal = sealing.read(now.folder, sealed.seal)
     checks = _sealed(seal, sealed, now, judged=last is not None)
+    checks += [Check("seal", False, p) for p in sealing.other_model(chain, seal, now.folder)]
     checks += _weights(seal, now, weigh)
     checks += _numbers(chain, number, seal, now)
     if last is None:
@@ -470,10 +471,7 @@ def _text(path: Path) -> str:
 
 
 def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]:
-    """The signed head vouches for all before it; after it, only what moves and judges nothing.
-
-    People approve and runs publish where the key is not at hand.
-    """
+    """The signed head vouches for all before it; after it, only what rules over nothing."""
     anchor, signature = store.signed_head(chain.model)
     if key is None:
         said = "signed; give the public key to check it" if signature else UNSIGNED

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audits.errors import EvidenceError
 from registry.finding import Case, Verdict
 from registry.gate import decide
 from registry.looks import Look
@@ -26,6 +27,7 @@ def judged(wrong, digest, name="facts", basis="asked"):
         {name: digest, "profile": "same"},
         {name: basis, "profile": "disk"},
         policy.rules,
+        lambda: Case(known),
     )
 
 
@@ -67,6 +69,40 @@ def test_a_pass_of_a_laxer_rule_is_a_look_of_a_stricter_one_where_that_would_not
     assert looks((strict,), [judged(GOOD, "a")], {"facts": "b"}) == {strict.id: 2}
     between = AtLeast(measure="facts/recall", bound=0.94)
     assert looks((between,), [judged(GOOD, "a")], {"facts": "b"}) == {}
+
+
+def test_a_pass_at_a_laxer_alpha_is_a_look_of_a_stricter_one():
+    lax = RULE.model_copy(update={"alpha": 0.2})
+    known = evidence("w", facts(rights(200, OPEN)), disk(1))
+    before = replace(
+        judged(OPEN, "a"),
+        decision=decide(Policy(name="lax", rules=(lax,)), Case(known)),
+        rules=(lax,),
+    )
+    assert before.decision.promote
+    assert looks((RULE,), [before], {"facts": "b"}) == {RULE.id: 5}  # .2 spent, .05 each
+    assert looks((lax,), [before], {"facts": "b"}) == {}
+
+
+def test_a_pass_within_a_closer_margin_is_no_look_of_a_wider_one():
+    parent = evidence("p", facts(rights(2000, 100)))
+    known = evidence("w", facts(rights(2000, 100)), parent="p")
+    close = NoWorse(measure="facts/recall", than="parent", margin=0.02)
+    wide = close.model_copy(update={"margin": 0.05})
+    case = Case(known, parent)
+    decision = decide(Policy(name="p", rules=(close, RULE)), case)
+    before = Look(decision, {"facts": "a"}, {}, (close,), lambda: case)
+    assert looks((wide,), [before], {"facts": "b"}) == {}
+    none = close.model_copy(update={"margin": 0.0})
+    assert looks((none,), [before], {"facts": "b"}) == {none.id: 2}
+
+
+def test_evidence_that_is_gone_counts_as_a_look():
+    def gone():
+        raise EvidenceError("gone")
+
+    before = replace(judged(GOOD, "a"), case=gone)
+    assert looks(POLICY.rules, [before], {"facts": "b"}) == {RULE.id: 2}
 
 
 def test_a_rule_that_asks_something_else_of_a_measure_is_no_look():

@@ -199,7 +199,9 @@ def test_an_older_signed_head_does_not_vouch_for_what_was_added(
     promoted(MemoryStore(signed.memory), publication, judge, "b" * 64)  # without the key
     said = problems(signed, keys[1])
     assert any("entry 5, a decision of version 2 by gate, is newer" in p for p in said)
-    with pytest.raises(EvidenceError, match=r"entry 5 .* was written without the key"):
+    with pytest.raises(
+        EvidenceError, match=r"entry 5 .* is covered by no signature of this key"
+    ):
         promoted(signed, publication, judge, "c" * 64)
     assert problems(signed, keys[1])  # nothing was signed by the way
     assert "`assay history toy --sign` with the key vouches" in " ".join(said)
@@ -236,11 +238,83 @@ def test_whoever_has_the_key_does_not_sign_what_others_did_by_the_way(
     assert problems(signed, keys[1])
 
 
+def forge(store, path):
+    """Alter a file; seal and publish it as a run without the key can, over the same weights."""
+    folder = store.snapshot("toy", "1").folder
+    file = folder / path
+    file.write_text("altered", "utf-8")
+    chain = store.history("toy")
+    real = sealing.read(folder, chain.last("1", "decision").seal)
+    files = {**real.files, path: sealing.digest_of(file)}
+    tags = real.tags | {"assay.verdict": ""}
+    forged = real.model_copy(update={"files": files, "decision": "", "tags": tags})
+    (folder / "seals" / f"{forged.digest[:12]}.json").write_text(forged.text, "utf-8")
+    held = store.memory.versions["toy", "1"]
+    store.memory.versions["toy", "1"] = replace(
+        held, tags=held.tags | {"assay.verdict": ""}, verdict=""
+    )
+    entry = json.loads(chain.last("1", "decision").text) | {
+        "kind": "publication", "seq": len(chain.entries) + 1, "before": chain.head,
+        "seal": forged.digest, "verdict": "", "policy": "", "by": "run",
+    }  # fmt: skip
+    store.memory.append("toy", Entry.model_validate_json(json.dumps(entry)).text)
+
+
+@pytest.mark.parametrize("path", ["model/MLmodel", "model/data/model/config.json"])
+def test_a_file_of_the_model_altered_by_a_publication_is_never_judged(
+    signed, keys, judge, path, monkeypatch
+):
+    monkeypatch.setattr(guard, "SIGNING_S", 0.0)
+    forge(signed, path)
+    unsigned = MemoryStore(signed.memory)
+    for store in (signed, unsigned):
+        for key in (None, keys[1]):
+            assert any(f"{path} is not what it was first" in p for p in problems(store, key))
+        with pytest.raises(EvidenceError, match="is not what it was first published as"):
+            judge(store, store.version("toy", "1"), store.evidence("toy", "1"))
+
+
+def test_what_others_published_over_a_judged_version_is_not_signed_by_judging_it(
+    signed, keys, publication, judge, monkeypatch
+):
+    """Evidence that is added without the key; a run file of it may say anything."""
+    monkeypatch.setattr(guard, "SIGNING_S", 0.0)
+    other = MemoryStore(signed.memory)
+    known = evidence("a" * 64, facts(rights(500, 4), name="more"))
+    version = other.publish(publication(known), parent=other.begin("tests", "two"))
+    with pytest.raises(EvidenceError, match="a publication of version 1 by run, is covered by"):
+        judge(signed, version, signed.evidence("toy", "1"))
+    signed.vouch("toy")
+    judge(signed, signed.version("toy", "1"), signed.evidence("toy", "1"))
+    assert problems(signed, keys[1]) == ()
+
+
+def test_what_others_write_in_between_is_not_signed(signed, keys, publication, judge):
+    promoted(signed, publication, judge, "b" * 64)
+    other = MemoryStore(signed.memory)
+    point, done = signed.memory.point, []
+
+    def late(name, alias, number):
+        point(name, alias, number)
+        if alias == "champion" and not done:
+            done.append(number)
+            judge(other, other.version("toy", "1"), policy=Policy(name="lax", rules=(LAX,)))
+
+    signed.memory.point = late
+    promoted(signed, publication, judge, "c" * 64)
+    last = signed.history("toy").entries[-1]
+    assert (last.kind, last.version) == ("decision", "1")
+    assert signed.signed_head("toy")[0].startswith(f"{last.seq - 1} ")
+    assert any(
+        f"entry {last.seq}, a decision of version 1" in p for p in problems(signed, keys[1])
+    )
+
+
 @pytest.mark.parametrize("value", ["", "{}", '{"head": "%s", "signature": "x"}'])
 def test_a_head_whose_signature_was_taken_away_is_not_signed_again(signed, keys, value):
     anchor = signed.history("toy").anchor
     signed.memory.mark("toy", "assay.signed", value % anchor if "%" in value else value)
-    with pytest.raises(EvidenceError, match="was written without the key"):
+    with pytest.raises(EvidenceError, match="is covered by no signature of this key"):
         signed.approve(signed.version("toy", "1"), by="ann")
 
 
