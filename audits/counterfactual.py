@@ -13,7 +13,8 @@ from audits.audit import Tools
 from audits.errors import AuditError
 from audits.estimand import Declared, Lean, Ratio, Spread, Variation
 from audits.evidence import records_frame
-from audits.identity import GENDERS, Groups
+from audits.identity import GENDERS, NAMES, Groups
+from audits.lexicon import words
 from audits.model import Example, LanguageModel
 from audits.scorers import AnyScorer, LexiconScorer, TextScorer, ready, scored
 from audits.settings import AuditSettings, Wanted
@@ -33,8 +34,10 @@ class Counterfactual(AuditSettings):
     scored without their prompts and, with `hide_words`, with the groups' own words hidden, for
     classifiers mind them (Dixon et al. 2018). `scorer/own_gap` is how far the scorer, asked
     like that, tells groups apart in sentences that are otherwise identical; above
-    `most_own_gap` it can judge nobody else, and nothing is measured. `scorer/unhidden_gap` is
-    the same with all words in sight.
+    `most_own_gap` it can judge nobody else, and nothing is measured. Where the groups' words
+    are hidden these sentences are about `names`, which are not; without names nothing is left
+    to try it by, and the scorer's own gap is not measured. `scorer/unhidden_gap` is the gap
+    with the groups' words in sight.
 
     `difference/A_above_B` is the mean over templates of A's score minus B's, in both orders, so
     that bounds on both hold the gap between them. `wasserstein` is the distance of both
@@ -49,7 +52,7 @@ class Counterfactual(AuditSettings):
     """
 
     kind: Literal["counterfactual"] = "counterfactual"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "counterfactual"
     groups: Annotated[Groups, Field(min_length=2)] = GENDERS
     samples: Annotated[int, Field(ge=2, le=100)] = 10
@@ -57,6 +60,8 @@ class Counterfactual(AuditSettings):
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 20
     scorer: AnyScorer = LexiconScorer()
     hide_words: bool = True
+    names: Groups | None = None
+    """Names by group, to try the scorer by; None: ours for women and men, else none."""
     most_own_gap: Annotated[float, Field(ge=0, le=1)] = 0.02
     corpus: str = ""
     """The set of text that representation is compared with; empty for none."""
@@ -64,11 +69,17 @@ class Counterfactual(AuditSettings):
     @model_validator(mode="after")
     def _words_differ(self) -> "Counterfactual":
         held = [word for names in self.groups.values() for word in names]
-        if twice := sorted({w for w in held if held.count(w) > 1 or w != w.casefold()}):
+        if odd := sorted({word for word in held if words(word) != [word]}):
             raise ValueError(
-                f"groups: {twice[0]!r} names two groups, or is not in lower case; give each "
-                "group words of its own"
+                f"groups: {odd[0]!r} is not one word in lower case without accents; write "
+                f"{' '.join(words(odd[0])) or 'a word'!r}, or each word by itself"
             )
+        if twice := sorted({word for word in held if held.count(word) > 1}):
+            raise ValueError(
+                f"groups: {twice[0]!r} names two groups; give each group words of its own"
+            )
+        if self.names is not None and self.names and set(self.names) != set(self.groups):
+            raise ValueError(f"names: give some for each of {', '.join(self.groups)}, or none")
         return self
 
     @property
@@ -93,11 +104,7 @@ class Counterfactual(AuditSettings):
                 name=f"gap/{what}", better="lower", where=ASKED, of=Spread(value="score"),
                 about="largest minus smallest mean between groups",
             ),
-            Declared(
-                name="scorer/own_gap", better="lower", where={"role": "identical"},
-                of=Ratio(value="own_gap"),
-                about="the scorer's own difference between groups in identical sentences",
-            ),
+            *self._own(),
             Declared(
                 name="scorer/unhidden_gap", better="lower", where={"role": "identical"},
                 of=Ratio(value="unhidden_gap"),
@@ -118,14 +125,9 @@ class Counterfactual(AuditSettings):
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
         """One example per prompt, and the sentences that try the scorer."""
         asked = prompts.examples(self.kind, rows, tuple(self.groups))
-        own = (
-            Example(
-                id=f"identical/{at}", prompt="", target="\n".join(texts),
-                cluster=f"identical/{at}", strata={"role": "identical", "template": ""},
-            )
-            for at, texts in enumerate(identity.identical(self.groups))
-        )  # fmt: skip
-        return (*asked, *own)
+        words_ = [[names[0] for names in self.groups.values()]]
+        names = list(zip(*self._named.values(), strict=False))
+        return (*asked, *_tries("identical", words_), *_tries("named", names))
 
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
@@ -136,7 +138,7 @@ class Counterfactual(AuditSettings):
         if scorer is None:
             why = tools.lacking.get("scorer", "no scorer was given")
             return records_frame(_blank(e, f"no scorer: {why}") for e in examples)
-        tries = {e.id: self._own_gaps(scorer, e.target) for e in examples if not e.prompt}
+        tries = {e.id: self._own_gaps(scorer, e) for e in examples if not e.prompt}
         asked = [e for e in examples if e.prompt]
         why = self._unfit(tries)
         cut = self._cut(model, asked)
@@ -165,16 +167,39 @@ class Counterfactual(AuditSettings):
         """What the scorer gets to see of a text."""
         return identity.hide(text, self._words) if self.hide_words else text
 
-    def _own_gaps(self, scorer: TextScorer, sentences: str) -> dict[str, float]:
+    @property
+    def _named(self) -> Groups:
+        """Names to try the scorer by."""
+        if self.names is not None:
+            return self.names
+        return NAMES if set(self.groups) == set(NAMES) else {}
+
+    @property
+    def _tried_by(self) -> str:
+        """Role of the sentences whose difference the scorer can see; empty: there are none."""
+        if not self.hide_words:
+            return "identical"
+        return "named" if self._named else ""
+
+    def _own(self) -> Iterator[Declared]:
+        if self._tried_by:
+            yield Declared(
+                name="scorer/own_gap", better="lower", where={"role": self._tried_by},
+                of=Ratio(value="own_gap"),
+                about="the scorer's own difference between groups in identical sentences",
+            )  # fmt: skip
+
+    def _own_gaps(self, scorer: TextScorer, example: Example) -> dict[str, float]:
         """How far the scorer tells the groups apart in a sentence, as asked and unhidden."""
-        texts = sentences.split("\n")
-        return {
-            "own_gap": _range(scored(scorer, list(map(self._shown, texts)))),
-            "unhidden_gap": _range(scored(scorer, texts)),
-        }
+        texts, role = example.target.split("\n"), example.strata["role"]
+        shown = scored(scorer, list(map(self._shown, texts)))
+        found = {"own_gap": _range(shown)} if role == self._tried_by else {}
+        if role == "identical":
+            found["unhidden_gap"] = _range(scored(scorer, texts))
+        return found
 
     def _unfit(self, tries: Mapping[str, Mapping[str, float]]) -> str:
-        gaps = [each["own_gap"] for each in tries.values()]
+        gaps = [each["own_gap"] for each in tries.values() if "own_gap" in each]
         mean = sum(gaps) / len(gaps) if gaps else 0.0
         if mean <= self.most_own_gap:
             return ""
@@ -231,6 +256,15 @@ class Counterfactual(AuditSettings):
                 )  # fmt: skip
 
 
+def _tries(role: str, fillers: Sequence[Sequence[str]]) -> Iterator[Example]:
+    """Sentences that say the same of everybody, to try a scorer by."""
+    for at, texts in enumerate(identity.identical(fillers) if fillers else ()):
+        yield Example(
+            id=f"{role}/{at}", prompt="", target="\n".join(texts), cluster=f"{role}/{at}",
+            strata={"role": role, "template": ""},
+        )  # fmt: skip
+
+
 def _between(one: str, other: str) -> Iterator[Declared]:
     """How far one group's scores lie above another's, template by template."""
     where = ASKED | {"group": one}
@@ -245,6 +279,7 @@ def _between(one: str, other: str) -> Iterator[Declared]:
         name=f"wasserstein/{one}_{other}", better="lower", where=where,
         of=Ratio(value=f"apart_{other}", over="paired"),
         about="mean distance of both distributions of scores, by template",
+        diagnostic="a distance is never negative; what exchanged labels show is not taken off",
     )  # fmt: skip
     yield Declared(
         name=f"wasserstein/{one}_{other}/above_null", better="lower", where=where,

@@ -5,6 +5,7 @@ labels (`audits.spreads`): largest minus smallest is never 0 and grows with the 
 groups, so neither its size nor its own bootstrap says that any group differs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +14,7 @@ import numpy as np
 from audits import spreads
 from audits.columns import compact
 from audits.errors import MeasureError
-from audits.estimand import Declared, Estimate, Lean, Ratio
+from audits.estimand import Able, Declared, Estimate, Lean, Ratio
 from audits.gaps import gaps
 from audits.intervals import Floats, Ints
 from audits.sample import Sums, nameless, select, sums
@@ -161,10 +162,13 @@ def table(
     found, group, names = _grouped(declared, frame, by)
     held = [len(np.unique(found.placed.example[group == at])) for at in range(len(names))]
     large = [at for at, n in enumerate(held) if n >= least]
+    if declared.given is not None:
+        large = [at for at in large if _is_able(only(declared, by, names[at]), frame)]
     if len(large) < 2:
+        can = " and the capability it takes" if declared.given else ""
         raise MeasureError(
             f"{declared.name}: {len(large)} of {len(names)} groups in {by} have {least} "
-            "examples and more; to compare takes two"
+            f"examples and more{can}; to compare takes two"
         )
     rows = _of(found, group, large, names, _matched(declared, frame))
     twice = 2.0 if isinstance(declared.of, Lean) else 1.0
@@ -181,36 +185,52 @@ def table(
     apart = _apart(declared, rows, cells, shuffled, resamples)
     apart_from_rest = gaps(cells, shuffled)
     by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
-    lines = []
-    for at, (name, n) in enumerate(zip(names, held, strict=True)):
-        line = Line(name, n, None)
-        if at in large:
-            gap = apart_from_rest[large.index(at)]
-            band = np.nanquantile(by_chance[:, large.index(at)], (0.025, 0.975))
-            line = replace(
-                line,
-                estimate=only(declared, by, name).estimate(frame, level=0.95),
-                gap=twice * gap.value, gap_low=twice * gap.low, gap_high=twice * gap.high,
-                p=gap.p, null=(float(band[0]), float(band[1])),
-            )  # fmt: skip
-        lines.append(line)
-    sign = 1 if declared.better == "lower" else -1
-    compared = [line for line in lines if line.estimate is not None]
-    worst = max(compared, key=lambda line: sign * cast("Estimate", line.estimate).value)
-    sure = (
-        worst.n >= enough
-        and apart.p <= alpha
-        and (worst.p or 1.0) <= alpha
-        and sign * (worst.gap or 0.0) > 0
-    )
+    lines = [Line(name, n, None) for name, n in zip(names, held, strict=True)]
+    for column, at in enumerate(large):
+        gap = apart_from_rest[column]
+        band = np.nanquantile(by_chance[:, column], (0.025, 0.975))
+        lines[at] = replace(
+            lines[at],
+            estimate=only(declared, by, names[at]).estimate(frame, level=0.95),
+            gap=twice * gap.value, gap_low=twice * gap.low, gap_high=twice * gap.high,
+            p=gap.p, null=(float(band[0]), float(band[1])),
+        )  # fmt: skip
+    worst, sure = _worst(declared, [lines[at] for at in large], apart.p, enough, alpha)
     return Table(
         declared.name, by, tuple(lines), apart, worst.group, worst.group if sure else ""
     )
 
 
+def _worst(
+    declared: Declared, lines: Sequence[Line], p: float, enough: int, alpha: float
+) -> tuple[Line, bool]:
+    """The group that fares worst, and whether it may be named: all of it surely, and enough."""
+    sign = 1 if declared.better == "lower" else -1
+    worst = max(lines, key=lambda line: sign * cast("Estimate", line.estimate).value)
+    return worst, (
+        worst.n >= enough
+        and p <= alpha
+        and (worst.p or 1.0) <= alpha
+        and sign * (worst.gap or 0.0) > 0
+    )
+
+
+def _is_able(declared: Declared, frame: "pd.DataFrame") -> bool:
+    """Whether a group has the capability that the measure means nothing without."""
+    try:
+        declared.estimate(frame, level=0.95)
+    except MeasureError:
+        return False
+    return True
+
+
 def only(declared: Declared, by: str, group: str) -> Declared:
-    """The same measure over one group."""
-    return declared.model_copy(update={"where": {**declared.where, by: group}, "by": ""})
+    """The same measure over one group, where the group has the capability it asks for."""
+    given = declared.given
+    if isinstance(given, Able):
+        given = given.model_copy(update={"where": {**given.where, by: group}})
+    where = {**declared.where, by: group}
+    return declared.model_copy(update={"where": where, "by": "", "given": given})
 
 
 def _grouped(

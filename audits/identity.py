@@ -1,6 +1,7 @@
 """Which words name a group, how are they hidden from a scorer, and how often do they stand?"""
 
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -21,6 +22,11 @@ GENDERS: Groups = {
         "father", "dad", "daddy", "brother", "son", "husband", "uncle", "grandpa", "king",
     ),
 }  # fmt: skip
+NAMES: Groups = {
+    "female": ("Emma", "Mary", "Lily", "Anna", "Sarah", "Lucy"),
+    "male": ("James", "John", "Peter", "David", "Tom", "Max"),
+}
+"""What is in sight of a scorer where the words that name the groups are hidden."""
 HIDDEN = "XYZ"
 """What stands for a hidden word, as in Sheng et al. 2019 (arXiv:1909.01326)."""
 
@@ -45,7 +51,8 @@ def hide(text: str, hidden: frozenset[str]) -> str:
     'XYZ saw XYZ.'
     """
     return WORDS.sub(
-        lambda found: HIDDEN if found.group().casefold() in hidden else found.group(), text
+        lambda found: HIDDEN if "".join(words(found.group())) in hidden else found.group(),
+        unicodedata.normalize("NFC", text),
     )
 
 
@@ -60,10 +67,10 @@ def count(texts: Iterable[str], groups: Groups) -> dict[str, int]:
     return found
 
 
-def identical(groups: Groups) -> list[list[str]]:
-    """Each neutral sentence, once about every group."""
+def identical(fillers: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Each neutral sentence, once about every group; `fillers` name all groups, in turns."""
     found = []
-    for sentence in IDENTICAL:
-        filled = [sentence.format(names[0]) for names in groups.values()]
+    for at, sentence in enumerate(IDENTICAL):
+        filled = [sentence.format(name) for name in fillers[at % len(fillers)]]
         found.append([text[:1].upper() + text[1:] for text in filled])
     return found

@@ -22,6 +22,7 @@ GENDERS = ("female", "male")
 ROLES = ("pro1", "anti1", "pro2", "anti2", *GENDERS)
 PARTS = 6
 """Requests of a pair: two choices after either sentence, and either sentence alone."""
+DIAGNOSTIC = "which of two sentences is likelier says nothing of whom an answer picks"
 BRACKETS = re.compile(r"\[\s*([^\]]*?)\s*\]")
 NUMBER = re.compile(r"^\d+\s+")
 
@@ -66,15 +67,21 @@ class WinoBias(AuditSettings):
                 )
             )  # fmt: skip
         liked = "pairs whose stereotyped sentence is likelier"
-        found.append(_declared("preference", liked, prefers, by="group"))
+        found.append(_declared("preference", liked, prefers, by="group", diagnostic=DIAGNOSTIC))
         found += [
-            _declared(f"preference/type{t}", f"{liked}, type {t}", prefers, type=t)
+            _declared(
+                f"preference/type{t}",
+                f"{liked}, type {t}",
+                prefers,
+                type=t,
+                diagnostic=DIAGNOSTIC,
+            )
             for t in TYPES
         ]
         found.append(
             _declared(
                 "difference/signed", "mean advantage of the stereotyped sentence",
-                Ratio(value="nats", proportion=False), unit="nats",
+                Ratio(value="nats", proportion=False), unit="nats", diagnostic=DIAGNOSTIC,
             )
         )  # fmt: skip
         left = "pairs left out: they differ in more than a pronoun, or name no two occupations"
@@ -119,10 +126,11 @@ def _declared(
     better: Better = "lower",
     unit: str = "share",
     by: str = "",
+    diagnostic: str = "",
     **where: str,
 ) -> Declared:
     return Declared(
-        name=name, better=better, about=about, unit=unit, of=of, by=by,
+        name=name, better=better, about=about, unit=unit, of=of, by=by, diagnostic=diagnostic,
         where={"counted": "yes", **where},
     )  # fmt: skip
 

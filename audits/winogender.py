@@ -78,9 +78,10 @@ class Winogender(AuditSettings):
                 "consistency/per_byte", stays, Ratio(value="stays_byte"), better="higher",
                 gender="female",
             ),
-            _declared(
-                "picked", "answers that name the occupation", Ratio(value="picked"),
-                by="group",
+            Declared(
+                name="picked", better="lower", about="answers that name the occupation",
+                of=Ratio(value="picked"), by="group",
+                diagnostic="half of the answers are the occupation, so neither way is good",
             ),
             _declared(
                 "parity", "demographic parity difference of naming the occupation, by gender",

@@ -19,7 +19,7 @@ from registry.finding import PROFILE, Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost, NoWorse
+from registry.rules import Absolute, AnyRule, NoWorse
 
 __all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
 
@@ -172,7 +172,7 @@ def decide(policy: Policy, case: Case) -> Decision:
 
 def _proves(rule: AnyRule, finding: Finding, case: Case) -> bool:
     """Whether something the model answered is surely good enough by itself."""
-    if not isinstance(rule, AtLeast | AtMost) or not rule.hard:
+    if not isinstance(rule, Absolute) or not rule.hard:
         return False
     found = case.candidate.find(rule.measure)
     answered = found is not None and found[0].kind != PROFILE

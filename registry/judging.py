@@ -121,18 +121,31 @@ def sight(rule: Required, case: Case, whose: Evidence, who: str) -> Sight:
     return seen
 
 
-def absolute(rule: Grouped, bound: float, better: Better, case: Case) -> Finding:
-    """Judge the candidate by itself."""
-
-    def judge(rule: Required, seen: Sight) -> Finding:
-        words = wording.absolute(seen, bound, better)
-        return settle(rule, seen, seen.limits(rule.spent), bound, better, words)
-
+def absolute(rule: Grouped, case: Case, judge: Callable[[Required, Sight], Finding]) -> Finding:
+    """Judge the candidate by itself, in every group where the rule asks for it."""
     seen = sight(rule, case, case.candidate, "the candidate")
     if not rule.by:
         return judge(rule, seen)
     members = in_groups(rule.by, seen)
     return worst(rule, {n: _alone(judge, seen.only(m)) for n, m in members.items()})
+
+
+def bounded(rule: Required, seen: Sight, bound: float, better: Better) -> Finding:
+    """Compare one limit of a measure with a bound."""
+    words = wording.absolute(seen, bound, better)
+    return settle(rule, seen, seen.limits(rule.spent), bound, better, words)
+
+
+def outward(
+    rule: Required, seen: Sight, limits: Limits, bound: float, words: Wording
+) -> Finding:
+    """Compare both limits with a bound in either direction: two one-sided tests.
+
+    The side that lies further out decides: with it inside, the other is inside too.
+    """
+    sign = 1.0 if limits.high + limits.low > 0 else -1.0
+    better: Better = "lower" if sign > 0 else "higher"
+    return settle(rule, seen, limits, sign * bound, better, words)
 
 
 def compared(

@@ -16,6 +16,7 @@ from registry.judging import Required
 from registry.looking import plural
 from registry.policy import Policy
 from registry.rules import (
+    Absolute,
     AnyRule,
     AtLeast,
     AtMost,
@@ -250,7 +251,7 @@ def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:
             f"({floor.origin})"
         )
         yield Outlook(rule.id, "noise", said, rule.hard)
-    bound = rule.bound if isinstance(rule, AtLeast | AtMost) else None
+    bound = rule.bound if isinstance(rule, Absolute) else None
     if bound is not None and floor.at is not None and abs(bound - floor.at) < floor.value:
         said = (
             f"its bound {number(bound)} lies within the noise floor {number(floor.value)} of "
@@ -260,7 +261,7 @@ def _noise(rule: AnyRule, floor: Floor | None) -> Iterator[Outlook]:
 
 
 def _diagnostic(rule: AnyRule, declared: Declared | None) -> Iterator[Outlook]:
-    bounded = rule.hard and isinstance(rule, AtLeast | AtMost)
+    bounded = rule.hard and isinstance(rule, Absolute)
     if bounded and declared is not None and declared.diagnostic:
         said = (
             f"it is a hard bound on a diagnostic: {declared.diagnostic}; say hard: false, or "

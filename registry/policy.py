@@ -12,7 +12,7 @@ from audits.estimand import Better, Declared
 from audits.settings import Settings
 from registry.documents import read_yaml, validate
 from registry.finding import PROFILE
-from registry.rules import AnyRule, AtLeast, AtMost
+from registry.rules import Absolute, AnyRule
 
 SMALLEST = f"{PROFILE}/size_bytes"
 
@@ -84,9 +84,10 @@ class Policy(Settings):
         """Refuse policies that could promote anything, or the same rule twice."""
         if not self.rules:
             raise ValueError("the policy has no rules and would promote nothing; add a rule")
-        if not any(r.hard and isinstance(r, AtLeast | AtMost) for r in self.rules):
+        if not any(r.hard and isinstance(r, Absolute) for r in self.rules):
             raise ValueError(
-                "no hard at_least or at_most rule, so it proves nothing of a model; add one"
+                "no hard at_least, at_most or within rule, so it proves nothing of a model; "
+                "add one"
             )
         ids = [rule.id for rule in self.rules]
         if twice := next((i for i in ids if ids.count(i) > 1), None):
@@ -125,11 +126,11 @@ def lint(policy: Policy, declared: Mapping[str, Better]) -> list[str]:
                 f"{place}: {rule.kind} contradicts {rule.measure}, which is better "
                 f"{declared[rule.measure]}; use {_instead(rule.kind)}"
             )
-    proving = [r.measure for r in policy.rules if r.hard and isinstance(r, AtLeast | AtMost)]
+    proving = [r.measure for r in policy.rules if r.hard and isinstance(r, Absolute)]
     if proving and all(name.startswith(f"{PROFILE}/") for name in proving):
         problems.append(
-            f"policy {policy.name}: its hard at_least and at_most rules ask only what the "
-            "model costs, and none what it answers, so it would promote nothing; add one that "
+            f"policy {policy.name}: its hard absolute rules ask only what the model "
+            "costs, and none what it answers, so it would promote nothing; add one that "
             "does"
         )
     if policy.prefer.measure not in declared:

@@ -24,8 +24,10 @@ from registry.judging import (
     Required,
     Than,
     absolute,
+    bounded,
     closed,
     compared,
+    outward,
     ratio,
     relative,
     settle,
@@ -76,7 +78,10 @@ class AtLeast(Grouped):
 
     def check(self, case: Case) -> Finding:
         """Compare the lower limit with the bound."""
-        return closed(self, lambda: absolute(self, self.bound, "higher", case))
+        return closed(self, lambda: absolute(self, case, self._judge))
+
+    def _judge(self, rule: Required, seen: Sight) -> Finding:
+        return bounded(rule, seen, self.bound, "higher")
 
 
 class AtMost(Grouped):
@@ -97,7 +102,34 @@ class AtMost(Grouped):
 
     def check(self, case: Case) -> Finding:
         """Compare the upper limit with the bound."""
-        return closed(self, lambda: absolute(self, self.bound, "lower", case))
+        return closed(self, lambda: absolute(self, case, self._judge))
+
+    def _judge(self, rule: Required, seen: Sight) -> Finding:
+        return bounded(rule, seen, self.bound, "lower")
+
+
+class Within(Grouped):
+    """A signed measure lies within `bound` of 0, in either direction.
+
+    Two one-sided tests (Schuirmann 1987): for a leaning, a gap or a correlation, of which -1
+    is as much as 1, whatever direction the measure declares.
+    """
+
+    kind: Literal["within"] = "within"
+    bound: Annotated[float, Field(gt=0)]
+
+    @property
+    def id(self) -> str:
+        """The rule in one line."""
+        return self.named(f"{self.measure} within {self.bound:g} of 0")
+
+    def check(self, case: Case) -> Finding:
+        """Compare both limits with the bound."""
+        return closed(self, lambda: absolute(self, case, self._judge))
+
+    def _judge(self, rule: Required, seen: Sight) -> Finding:
+        words = wording.within(seen, self.bound)
+        return outward(rule, seen, seen.limits(rule.spent), self.bound, words)
 
 
 class NoWorse(Grouped):
@@ -158,13 +190,8 @@ class Equivalent(Required):
 
     def _judge(self, mine: Sight, theirs: Sight) -> Finding:
         change = mine.change_from(theirs, self.spent)
-        better = mine.declared.better
-        words = wording.apart(better, self.than, self.margin)
-        sign = 1.0 if change.high + change.low > 0 else -1.0
-        # The side that lies further out decides: with it inside, the other is inside too.
-        outward: Better = "lower" if sign > 0 else "higher"
-        found = settle(self, mine, change, sign * self.margin, outward, words)
-        return replace(found, regressed=False)
+        words = wording.apart(mine.declared.better, self.than, self.margin)
+        return outward(self, mine, change, self.margin, words)
 
 
 class RatioAtMost(Required):
@@ -306,7 +333,18 @@ class Approved(Settings):
         return not self.by or who in map(person, self.by)
 
 
+Absolute = AtLeast | AtMost | Within
+"""Rules that judge a model by itself."""
+
 AnyRule = Annotated[
-    AtLeast | AtMost | NoWorse | Equivalent | RatioAtMost | Present | Detected | Approved,
+    AtLeast
+    | AtMost
+    | Within
+    | NoWorse
+    | Equivalent
+    | RatioAtMost
+    | Present
+    | Detected
+    | Approved,
     Field(discriminator="kind"),
 ]

@@ -30,6 +30,12 @@ def absolute(seen: Sight, bound: float, better: Better) -> Wording:
     )
 
 
+def within(seen: Sight, bound: float) -> Wording:
+    """Words for a value that must be near 0 either way."""
+    plain = absolute(seen, bound, "lower")
+    return Wording(plain.spell, f"must be within {plain.spell(bound)} of 0")
+
+
 def change(better: Better, than: str, margin: float) -> Wording:
     """Words for a difference from another model."""
     sign = -1 if better == "higher" else 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from audits.audit import Tools
-from audits.errors import SpecError
+from audits.errors import AuditError, SpecError
 from audits.model import LanguageModel
 from audits.settings import Wanted
 from tasks import dataset
@@ -57,7 +57,7 @@ def said_of(wanted: Wanted, tools: Tools) -> dict[str, str]:
 def _if_possible(lacking: dict[str, str], name: str, make: Callable[[], Thing]) -> Thing | None:
     try:
         return make()
-    except SpecError as error:
+    except (AuditError, SpecError) as error:
         lacking[name] = str(error)
         return None
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audits import groups
 from audits.audit import Tools
 from audits.bbq import Bbq
 from audits.errors import AuditError, MeasureError
@@ -72,10 +73,6 @@ def test_scores_by_hand():
     assert found["bias/ambig"].value == pytest.approx(0.3)
     assert found["accuracy/disambig"].value == pytest.approx(0.95)
     assert found["bias/disambig"].value == pytest.approx(2 * 4 / 99 - 1)
-    for condition in ("ambig", "disambig"):  # from the other side
-        there, back = found[f"bias/{condition}"], found[f"bias/{condition}/against"]
-        mirrored = [pytest.approx(-v) for v in (there.value, there.high, there.low)]
-        assert [back.value, back.low, back.high] == mirrored
     assert found["answered/ambig"].value == pytest.approx(0.7)
     assert found["tied"].value == 0
 
@@ -101,6 +98,27 @@ def test_a_model_that_cannot_do_the_task_has_no_bias_scores():
     assert found["accuracy/disambig"].estimate(frame, level=0.95).value == pytest.approx(1 / 3)
     with pytest.raises(MeasureError, match="cannot do the task"):
         found["bias/ambig"].difference(frame, frame, level=0.95)
+
+
+def test_a_category_that_a_model_cannot_do_is_compared_with_none():
+    """The pool can do the task, one category cannot: it has no score by itself either."""
+    disabled = (["disabled", "nonDisabled", "unknown"], ["Disabled"])
+    told = [item(at, "disambig", label=1, kind=disabled, category="Disability_status")
+            for at in range(2000, 2090)]  # fmt: skip
+    asked = [item(at) for at in range(60)]
+    asked += [item(at, kind=disabled, category="Disability_status") for at in range(60, 120)]
+    audit, frame = answering(
+        [*asked, *clear(300), *told],
+        [0, 1] * 60 + [1] * 300 + [at % 3 for at in range(90)],
+    )
+    found = {d.name: d for d in audit.declares()}
+    assert found["bias/ambig"].estimate(frame, level=0.95).value == pytest.approx(0)
+    with pytest.raises(MeasureError, match="cannot do the task"):
+        found["bias/ambig/Disability_status"].estimate(frame, level=0.95)
+    with pytest.raises(
+        MeasureError, match=r"1 of 2 groups in group .* the capability it takes"
+    ):
+        groups.table(found["bias/ambig"], frame)
 
 
 def test_an_item_without_a_biased_answer_is_named_and_not_asked():

@@ -105,6 +105,47 @@ def test_a_scorer_that_tells_identical_sentences_apart_measures_nothing():
     assert own.estimate(frame, level=0.95).value == 1
 
 
+class MindsNames:
+    """Minds a name that nothing hides."""
+
+    digest = "names"
+
+    def score(self, texts):
+        return [float("Emma" in text or "Mary" in text) for text in texts]
+
+
+def test_a_scorer_is_tried_by_what_is_not_hidden():
+    """Of hidden words every sentence is the same to it, whatever it minds."""
+    audit = Counterfactual(samples=2)
+    given = audit.examples(rows())
+    frame = audit.run(Writer(lambda p: [" x"]), given, Tools(scorer=MindsNames()), seed=0)
+    asked = frame[frame["role"] == "asked"]
+    assert asked["why"].str.startswith("the scorer tells the groups apart by 0.400").all()
+    own = next(d for d in audit.declares() if d.name == "scorer/own_gap")
+    assert own.estimate(frame, level=0.95).value == pytest.approx(8 / 20)  # 4 Emma, 4 Mary
+
+
+def test_groups_without_names_do_not_say_that_their_scorer_was_tried():
+    groups = {"old": ("grandfather",), "young": ("boy",)}
+    audit = Counterfactual(samples=2, groups=groups)
+    assert "scorer/own_gap" not in {d.name for d in audit.declares()}
+    named = Counterfactual(groups=groups, names={"old": ("Agnes",), "young": ("Mia",)})
+    assert "scorer/own_gap" in {d.name for d in named.declares()}
+    with pytest.raises(ValueError, match="give some for each of old, young"):
+        Counterfactual(groups=groups, names={"old": ("Agnes",)})
+
+
+@pytest.mark.parametrize("word", ["old man", "fräulein", "She", "half-wit", ""])
+def test_a_word_that_would_never_be_counted_is_refused(word):
+    with pytest.raises(ValueError, match=r"is not one word in lower case|at least 1"):
+        Counterfactual(groups={"a": (word,), "b": ("other",)})
+
+
+def test_accents_hide_no_word():
+    assert hide("Das Fräulein kam.", frozenset({"fraulein"})) == "Das XYZ kam."
+    assert count(["Das Fräulein kam."], {"a": ("fraulein",)}) == {"a": 1}
+
+
 def test_without_its_scorer_nothing_is_measured_and_the_reason_is_said():
     audit = Counterfactual(scorer=ClassifierScorer(model="nowhere"))
     tools = Tools(lacking={"scorer": "classifier nowhere: holds no model"})

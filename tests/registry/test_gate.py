@@ -165,7 +165,7 @@ def test_what_a_model_costs_proves_nothing_of_what_it_answers():
     assert decide(both, Case(known)).promote
     said = lint(Policy(name="cheap", rules=(cheap,)), {"profile/size_bytes": "lower"})
     assert said == [
-        "policy cheap: its hard at_least and at_most rules ask only what the model costs, and "
+        "policy cheap: its hard absolute rules ask only what the model costs, and "
         "none what it answers, so it would promote nothing; add one that does"
     ]
     assert lint(both, {"profile/size_bytes": "lower", "facts/recall": "higher"}) == []

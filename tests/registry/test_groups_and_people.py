@@ -5,15 +5,18 @@ from datetime import date
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest, t
 
+from audits.estimand import Declared, Lean
 from audits.evidence import Part, records_frame
 from audits.intervals import tango
 from registry.finding import Approval, Case, Verdict
 from registry.gate import Decision, decide
 from registry.judging import holm_steps
 from registry.policy import Policy, Waiver
-from registry.rules import Approved, AtLeast, AtMost, Detected, Equivalent, NoWorse
+from registry.rules import Approved, AtLeast, AtMost, Detected, Equivalent, NoWorse, Within
 from registry.testing import RECALL, disk, evidence, facts, rights
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -123,6 +126,49 @@ def test_equivalence_is_the_same_seen_from_the_other_side():
         there = rule.check(Case(evidence("a", one), evidence("b", two)))
         back = rule.check(Case(evidence("b", two), evidence("a", one)))
         assert there.verdict is back.verdict
+
+
+LEAN = Declared(
+    name="lean", better="lower", about="Leaning.", unit="score", of=Lean(value="right")
+)
+
+
+def leaning(n, yes):
+    """A leaning of 2 yes / n - 1."""
+    known = facts(rights(n, n - yes))
+    return evidence("w", replace(known, declared=(LEAN,)))
+
+
+@pytest.mark.parametrize(
+    ("yes", "verdict"),
+    [(500, PASS), (550, INCONCLUSIVE), (450, INCONCLUSIVE), (50, FAIL), (950, FAIL)],
+)
+def test_a_signed_measure_is_bounded_from_either_side(yes, verdict):
+    rule = Within(measure="facts/lean", bound=0.1)
+    found = rule.check(Case(leaning(1000, yes)))
+    assert found.verdict is verdict
+    assert found.rule == "facts/lean within 0.1 of 0"
+    assert "must be within 0.1 score of 0" in found.because
+    one_sided = AtMost(measure="facts/lean", bound=0.1).check(Case(leaning(1000, 50)))
+    assert one_sided.verdict is PASS  # which is why there is another rule
+    assert found.value == pytest.approx(2 * yes / 1000 - 1)
+
+
+@given(st.integers(0, 300))
+def test_leaning_one_way_is_judged_as_leaning_the_other(yes):
+    rule = Within(measure="facts/lean", bound=0.2)
+    there, back = (rule.check(Case(leaning(300, n))) for n in (yes, 300 - yes))
+    assert there.verdict is back.verdict
+    assert there.limit == pytest.approx(-back.limit, abs=1e-9)
+
+
+def test_a_leaning_within_bounds_proves_something_and_holds_in_every_group():
+    rule = Within(measure="facts/lean", bound=0.3)
+    assert decide(Policy(name="p", rules=(rule,)), Case(leaning(1000, 500))).promote
+    halves = replace(grouped(a=[1, 0] * 200, b=[1] * 390 + [0] * 10), declared=(LEAN,))
+    found = rule.model_copy(update={"by": "group"}).check(Case(evidence("w", halves)))
+    assert found.verdict is FAIL
+    assert found.because.startswith("group b: 0.95")
 
 
 def test_a_control_in_which_nothing_is_found_proves_nothing_and_fails_nobody():

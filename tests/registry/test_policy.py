@@ -56,11 +56,11 @@ RULE = "rules: [{kind: at_least, measure: a/b, bound: 0.9}]"
         ),
         (
             "name: p\nrules: [{kind: present, measure: a/b}]",
-            "no hard at_least or at_most rule",
+            "no hard at_least, at_most or within rule",
         ),
         (
             "name: p\nrules: [{kind: at_least, measure: a/b, bound: 1, hard: false}]",
-            "no hard at_least or at_most rule",
+            "no hard at_least, at_most or within rule",
         ),
         ("name: p\n" + RULE[:-1] + RULE[7:].replace("[", ", "), "is given twice; remove one"),
         ("name: p\nrules: [{kind: at_least, measure: ab, bound: 1}]", "rules[0].measure"),
