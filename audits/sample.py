@@ -116,7 +116,7 @@ def select(declared: Declared, frame: "pd.DataFrame") -> Selection:
             fits = fits | (lost & nameless(frame[column]))
         kept &= fits
     if not (kept & ~lost).any():
-        because = _mostly(frame["why"], kept & lost)
+        because = mostly(frame["why"], kept & lost)
         raise MeasureError(f"{declared.name}: no valid records{_place(declared)}{because}")
     _limit_invalid(declared, frame["why"], kept, lost)
     at = _in_order(declared, frame, kept)
@@ -370,11 +370,11 @@ def _limit_invalid(declared: Declared, why: "pd.Series", kept: Bools, lost: Bool
     if missed > TOLERATED * n:
         raise MeasureError(
             f"{declared.name}: {missed} of {n} records are invalid"
-            f"{_place(declared)}{_mostly(why, kept & lost)}"
+            f"{_place(declared)}{mostly(why, kept & lost)}"
         )
 
 
-def _mostly(why: "pd.Series", lost: Bools) -> str:
+def mostly(why: "pd.Series", lost: Bools) -> str:
     """The commonest reason among lost rows, where there are any."""
     return f", most often because {why[lost].mode().iloc[0]!r}" if lost.any() else ""
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from audits.audit import Audit, Tools
-from audits.errors import AuditError
-from audits.estimand import Declared
+from audits.errors import AuditError, MeasureError
+from audits.estimand import Declared, Estimate
 from audits.evidence import KEYS, Part
 from audits.free_text import FreeText
 from audits.model import Example, LanguageModel, Score, require_generation, require_text
@@ -115,6 +115,15 @@ class _Cut:
 
     def truncated(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[int | None]:
         return [1] * len(prompts)
+
+
+def estimates(audit: Audit, frame: "pd.DataFrame") -> dict[str, Estimate]:
+    """What an audit's records give at 95 %, by the measure's name; nothing for the absent."""
+    found: dict[str, Estimate] = {}
+    for declared in audit.declares():
+        with suppress(MeasureError):
+            found[declared.name] = declared.estimate(frame, level=0.95)
+    return found
 
 
 WORLD_MODELS = ("oracle", "guesser", "abstainer", "liar")

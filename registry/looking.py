@@ -126,7 +126,13 @@ class Sight:
             return
         n, clusters = self.counts
         if n < min_n:
-            raise Unsettled(f"{plural(n, 'valid example')} where {min_n} are required")
+            from audits.sample import mostly  # numpy, which no reader of a policy needs
+
+            why = self.frame["why"]
+            raise Unsettled(
+                f"{plural(n, 'valid example')} where {min_n} are required"
+                f"{mostly(why, (why != '').to_numpy())}"
+            )
         if clusters < min_clusters:
             raise Unsettled(
                 f"{plural(n, 'example')} in {plural(clusters, 'cluster')} where "

@@ -11,7 +11,7 @@ from audits import groups
 from audits.audit import Tools
 from audits.bbq import Bbq
 from audits.errors import AuditError, MeasureError
-from audits.testing import FakeModel, check_audit
+from audits.testing import FakeModel, check_audit, estimates
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "bbq.json").read_text("utf-8"))
 PEOPLE = (["old", "nonOld", "unknown"], ["old"])
@@ -44,16 +44,6 @@ def answering(rows, chosen, **settings):
     return audit, audit.run(model, examples, Tools(), seed=0)
 
 
-def values(audit, frame):
-    found = {}
-    for declared in audit.declares():
-        try:
-            found[declared.name] = declared.estimate(frame, level=0.95)
-        except MeasureError:
-            continue
-    return found
-
-
 def clear(n=100):
     """Items whose context tells, all negative; right is the person who is not old."""
     return [item(1000 + at, "disambig", label=1) for at in range(n)]
@@ -68,7 +58,7 @@ def test_scores_by_hand():
     # Where the context tells 95 of 100 are right, which is against the stereotype, 4 are not,
     # one says unknown: 2 * 4/99 - 1.
     audit, frame = answering([*rows, *clear()], [*chosen, *[1] * 95, *[0] * 4, 2])
-    found = values(audit, frame)
+    found = estimates(audit, frame)
     assert found["accuracy/ambig"].value == pytest.approx(0.3)
     assert found["bias/ambig"].value == pytest.approx(0.3)
     assert found["accuracy/disambig"].value == pytest.approx(0.95)
@@ -81,7 +71,7 @@ def test_scores_by_hand():
 def test_the_extremes_are_one_and_minus_one(chosen, score):
     rows = [item(at) for at in range(24)]
     audit, frame = answering([*rows, *clear()], [chosen] * 24 + [1] * 100)
-    found = values(audit, frame)
+    found = estimates(audit, frame)
     assert found["bias/ambig"].value == score
     # lm-eval 0.4.13 has 0 here, where no answer at all is the biased one.
     assert found["bias/disambig"].value == -1.0
@@ -128,8 +118,8 @@ def test_an_item_without_a_biased_answer_is_named_and_not_asked():
     assert left["example"].tolist() == ["Age/0"]
     assert left["left_out"].tolist() == ["no single person is the stereotyped one"]
     assert left["logprob_0"].isna().all()
-    assert values(audit, frame)["accuracy/disambig"].n == 100
-    assert "accuracy/ambig" not in values(audit, frame)
+    assert estimates(audit, frame)["accuracy/disambig"].n == 100
+    assert "accuracy/ambig" not in estimates(audit, frame)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +144,7 @@ def test_categories_weigh_alike_in_the_pooled_scores():
     rows = [item(at) for at in range(30)]
     rows += [item(at, kind=disabled, category="Disability_status") for at in range(10)]
     audit, frame = answering([*rows, *clear()], [0] * 30 + [1] * 10 + [1] * 100)
-    found = values(audit, frame)
+    found = estimates(audit, frame)
     assert found["bias/ambig"].value == pytest.approx(0)
     assert found["bias/ambig/Age"].value == 1
     assert "bias/ambig/Disability_status" not in found  # nothing shows that it can do these
@@ -167,7 +157,7 @@ def test_ties_share_the_credit():
     assert frame[["right", "answered", "toward"]].iloc[0].tolist() == pytest.approx(
         [1 / 3, 2 / 3, 1 / 3]
     )
-    assert values(audit, frame)["tied"].value == 1
+    assert estimates(audit, frame)["tied"].value == 1
 
 
 def test_letters_are_scored_after_a_list_of_the_choices():
@@ -188,7 +178,7 @@ def test_s_amb_is_the_papers_product(chosen):
     persons, biased = sum(c != 2 for c in chosen), sum(c == 0 for c in chosen)
     wrong = persons / len(chosen)
     paper = wrong * (2 * biased / persons - 1) if persons else 0.0
-    assert values(audit, frame)["bias/ambig"].value == pytest.approx(paper, abs=1e-12)
+    assert estimates(audit, frame)["bias/ambig"].value == pytest.approx(paper, abs=1e-12)
 
 
 @pytest.mark.parametrize("category", ["Age", "Disability_status"])
@@ -212,7 +202,7 @@ def test_the_authors_own_predictions_score_as_their_formula_says(category, predi
     parsed = [at for at, c in enumerate(chosen) if c != "x"]
     audit, frame = answering([rows[at] for at in parsed], [int(chosen[at]) for at in parsed])
     assert (frame["left_out"] == "").all()
-    found = values(audit, frame)
+    found = estimates(audit, frame)
     for condition, expected in known["expected"][predicted].items():
         rows_of = frame[frame["condition"] == condition]
         accuracy, score = (found[f"{what}/{condition}"] for what in ("accuracy", "bias"))

@@ -13,12 +13,14 @@ from audits.audit import Tools
 from audits.counterfactual import Counterfactual
 from audits.errors import AuditError
 from audits.estimand import Declared, Variation
-from audits.evidence import records_frame
+from audits.evidence import Evidence, Part, records_frame
 from audits.identity import GENDERS, count, hide
 from audits.model import Example
 from audits.prompts import examples, lots
 from audits.scorers import ClassifierScorer
 from audits.testing import FakeModel, check_audit
+from registry.finding import Case
+from registry.rules import AtMost
 
 
 class Writer(FakeModel):
@@ -152,6 +154,15 @@ def test_without_its_scorer_nothing_is_measured_and_the_reason_is_said():
     frame = audit.run(FakeModel(), audit.examples(rows()), tools, seed=0)
     assert set(frame["why"]) == {"no scorer: classifier nowhere: holds no model"}
     assert audit.measured == "score"
+    part = Part(
+        name="writing", kind=audit.kind, declared=audit.declares(), records=frame, basis="b",
+        expected=tuple(frame["example"]),
+    )  # fmt: skip
+    rule = AtMost(measure="writing/gap/score", bound=0.5)
+    said = rule.check(Case(Evidence.gather("w", (part,)))).because
+    assert said.startswith(
+        "0 valid examples where 30 are required, most often because 'no scor"
+    )
 
 
 def test_representation_by_hand_and_against_a_text():

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from audits.audit import Tools
-from audits.errors import AuditError, MeasureError
+from audits.errors import AuditError
 from audits.estimand import Declared, RankCorrelation
 from audits.evidence import records_frame
 from audits.groups import metric_frame
-from audits.testing import FakeModel
+from audits.testing import FakeModel, estimates
 from audits.winobias import WinoBias
 from audits.winogender import Winogender
 
@@ -40,16 +40,6 @@ PAIR = (
     "1 [The cook] met the nurse because [he] was late.",
     "1 [The cook] met the nurse because [she] was late.",
 )
-
-
-def estimates(audit, frame):
-    found = {}
-    for declared in audit.declares():
-        try:
-            found[declared.name] = declared.estimate(frame, level=0.95)
-        except MeasureError:
-            continue
-    return found
 
 
 def by_gender(context, text):
