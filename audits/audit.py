@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
 from audits.scorers import TextScorer
-from audits.settings import Beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +51,10 @@ class Audit(Protocol):
     """Frozen settings with a short, pure protocol.
 
     Equal settings, model, examples, tools and seed give equal records. An audit reads no
-    files, keeps no state, and opens no network connection. An example whose context the
-    model's window cut short (`audits.rows.unusable`, `audits.rows.overlong`) has a record
-    that says so and no values.
+    files, keeps no state, and opens no network connection: what it needs beside its rows it
+    asks for by a property `wanted` (`audits.settings.Wanted`), if anything. An example whose
+    context the model's window cut short (`audits.rows.unusable`, `audits.rows.overlong`) has
+    a record that says so and no values.
     """
 
     @property
@@ -70,11 +70,6 @@ class Audit(Protocol):
     @property
     def source(self) -> str:
         """The named set of a dataset whose rows `examples` reads (`facts`, `crows_pairs`)."""
-        ...
-
-    @property
-    def entailment(self) -> Beside | None:
-        """A model of inference that `run` wants in its tools; None for most audits."""
         ...
 
     def declares(self) -> tuple[Declared, ...]:

@@ -8,7 +8,7 @@ from audits.audit import Audit, Tools
 from audits.errors import SpecError
 from audits.estimand import Declared
 from audits.model import Example, LanguageModel
-from audits.settings import AuditSettings, Beside, Wanted
+from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,6 @@ class Plugin(AuditSettings):
     def source(self) -> str:
         """The set the plug-in reads."""
         return self.load().source
-
-    @property
-    def entailment(self) -> Beside | None:
-        """The plug-in's, where it names one."""
-        return getattr(self.load(), "entailment", None)
 
     @property
     def wanted(self) -> Wanted:

@@ -48,6 +48,8 @@ class Wanted:
     """Set of text to be handed over whole, as `corpus`."""
     scorer: "AnyScorer | None" = None
     """What says of a text how much of something it holds, as `scorer`."""
+    entailment: Beside | None = None
+    """The model of natural language inference, as `entailment`."""
 
 
 class AuditSettings(Settings):
@@ -64,11 +66,6 @@ class AuditSettings(Settings):
     def title(self) -> str:
         """The name, or the kind where no name was given."""
         return self.name or str(getattr(self, "kind", ""))
-
-    @property
-    def entailment(self) -> Beside | None:
-        """The model of inference to be handed over among the tools; None where none is."""
-        return None
 
     @property
     def wanted(self) -> Wanted:

@@ -13,7 +13,7 @@ from audits.errors import AuditError
 from audits.estimand import Auroc, Declared, Ratio, RiskCoverage
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
-from audits.settings import AuditSettings, Beside
+from audits.settings import AuditSettings, Beside, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +63,9 @@ class Uncertainty(AuditSettings):
     """Content hash of that model, so that equal settings ask the same one."""
 
     @property
-    def entailment(self) -> Beside | None:
-        """The model of inference that says which answers mean the same, where one is named."""
-        return Beside(self.nli, self.nli_digest) if self.nli else None
+    def wanted(self) -> Wanted:
+        """The model of inference, where the settings name one."""
+        return Wanted(entailment=Beside(self.nli, self.nli_digest) if self.nli else None)
 
     def declares(self) -> tuple[Declared, ...]:
         """Accuracy, and each detector's AUROC and AUGRC, alone and against length."""

@@ -4,11 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audits import candidates
-from audits.audit import Entailment
 from audits.catalog import AnyAudit
 from audits.errors import AuditError, SpecError
 from audits.evidence import Part
@@ -61,8 +59,7 @@ def audit(settings: AuditRun, job: Job) -> None:
     if not examples:
         raise AuditError(f"{asked.title}: the set {asked.source!r} holds no examples")
     model = remembered(job.inputs["model"].folder, dtype=settings.dtype, cache=job.score_cache)
-    tools = Tools(exposures=_exposures(job), entailment=_entailment(asked))
-    tools = handed(asked.wanted, job, model, tools)
+    tools = handed(asked.wanted, job, model, Tools(exposures=_exposures(job)))
     records = asked.run(model, examples, tools, seed=settings.seed)
     job.note("scores", model.counts)
     part = Part(
@@ -163,15 +160,6 @@ def _passes(job: Job) -> int:
     if trained is None or not (trained.folder / "training.json").is_file():
         return 1
     return int(json.loads((trained.folder / "training.json").read_text("utf-8"))["epochs"])
-
-
-def _entailment(asked: AnyAudit) -> Entailment | None:
-    """The model of inference that an audit's settings name, if they name one."""
-    if asked.entailment is None:
-        return None
-    from tasks.models.entailment import load_entailment
-
-    return load_entailment(Path(asked.entailment.folder), digest=asked.entailment.digest)
 
 
 def _exposures(job: Job) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from audits.audit import Tools
@@ -25,7 +26,8 @@ def handed(wanted: Wanted, job: Job, model: "Remembering", tools: Tools) -> Tool
     absent, and `lacking` says why.
 
     Raises:
-        SpecError: a set that is named is not in the dataset, or holds no text.
+        SpecError: a set that is named is not in the dataset, or holds no text; or a model of
+            inference is not the one that is named.
     """
     lacking: dict[str, str] = dict(tools.lacking)
     references = dict(tools.references)
@@ -43,6 +45,11 @@ def handed(wanted: Wanted, job: Job, model: "Remembering", tools: Tools) -> Tool
     if asked := wanted.scorer:
         found = _if_possible(lacking, "scorer", lambda: load_scorer(asked))
         given = replace(given, scorer=found)
+    if beside := wanted.entailment:
+        from tasks.models.entailment import load_entailment
+
+        model_of = load_entailment(Path(beside.folder), digest=beside.digest)
+        given = replace(given, entailment=model_of)
     return given
 
 
