@@ -1,22 +1,25 @@
 """The text a method looks at, encoded as the model's own tokenizer does."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, PositiveInt
 
 from audits.errors import SpecError
-from tasks.compress.folder import Source
+from audits.settings import Settings
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from tasks.compress.folder import Source
     from tasks.compress.walk import Batch
 
 LENGTH = 256
 """Tokens of a document on which errors are measured by a method that needs no text."""
 
 
-def batches(source: Source, *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
+def batches(source: "Source", *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
     """The first documents, one per batch, each cut to `length` tokens."""
     import torch
 
@@ -29,30 +32,37 @@ def batches(source: Source, *, samples: int, length: int) -> "list[dict[str, tor
     ]
 
 
-def documents(
-    source: Source, kind: str, *, samples: int, length: int
-) -> "list[dict[str, torch.Tensor]]":
-    """`batches` for a method that cannot do without them.
+class Calibrated(Settings):
+    """What methods that look at calibration text have in common."""
 
-    Raises:
-        SpecError: There is no text, or all of it is shorter than one sequence.
-    """
-    if not source.texts:
-        raise SpecError(
-            f"method {kind}: the dataset's set 'calibration' holds no documents; add some or "
-            "choose method magnitude, which needs none"
-        )
-    found = batches(source, samples=samples, length=length)
-    n = sum(batch["input_ids"].numel() for batch in found)
-    if n < length:
-        raise SpecError(
-            f"method {kind}: the calibration text has {n} tokens in all, less than one "
-            f"sequence of {length}; give more text or lower sequence_length"
-        )
-    return found
+    samples: PositiveInt = 128
+    """Calibration documents, the first ones of the set."""
+    sequence_length: Annotated[int, Field(ge=8)] = 256
+    """Longer documents are cut to so many tokens."""
+
+    def documents(self, source: "Source") -> "list[dict[str, torch.Tensor]]":
+        """The text, one document per batch.
+
+        Raises:
+            SpecError: There is no text, or all of it is shorter than one sequence.
+        """
+        kind, length = str(getattr(self, "kind", "")), self.sequence_length
+        if not source.texts:
+            raise SpecError(
+                f"method {kind}: the dataset's set 'calibration' holds no documents; add some "
+                "or choose method magnitude, which needs none"
+            )
+        found = batches(source, samples=self.samples, length=length)
+        n = sum(batch["input_ids"].numel() for batch in found)
+        if n < length:
+            raise SpecError(
+                f"method {kind}: the calibration text has {n} tokens in all, less than one "
+                f"sequence of {length}; give more text or lower sequence_length"
+            )
+        return found
 
 
-def measurable(source: Source, model: "PreTrainedModel") -> "Sequence[Batch]":
+def measurable(source: "Source", model: "PreTrainedModel") -> "Sequence[Batch]":
     """Documents to measure errors on; none where there is no text or the model has no walk."""
     from tasks.compress.walk import HELD, require_walk
 

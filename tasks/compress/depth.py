@@ -1,12 +1,12 @@
 """Remove whole layers that change little (Men et al., arXiv:2403.03853)."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from audits.errors import SpecError
-from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.compress.walk import Batch
 
 
-class Depth(Settings):
+class Depth(Calibrated):
     """Keep the blocks with the most influence.
 
     Block influence (equation 1 of the paper, and Minitron's, arXiv:2407.14679 section 2.2):
@@ -30,10 +30,6 @@ class Depth(Settings):
     kind: Literal["depth"] = "depth"
     layers: PositiveInt
     """Blocks that are kept."""
-    samples: PositiveInt = 128
-    """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     def apply(self, source: "Source") -> "Applied":
         """Write a model of the same family with fewer blocks.
@@ -43,12 +39,10 @@ class Depth(Settings):
                 be told apart or renumbered, or there is too little text.
         """
         from tasks.compress.blocks import blocks_of
-        from tasks.compress.calibration import documents
         from tasks.compress.rebuild import rebuild, require_equal, save
         from tasks.compress.width import most_active
 
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         names = list(blocks_of(model))
         if self.layers > len(names):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from audits.errors import StageError
-from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BETAS = (0.9, 0.95)
 
 
-class FineTune(Settings):
+class FineTune(Calibrated):
     """Minimize the next-token loss over the calibration text by AdamW without weight decay.
 
     The rate falls linearly to nothing. Where `keep_zeros` is set, weights of linear layers
@@ -40,8 +40,6 @@ class FineTune(Settings):
     """Of the order of documents."""
     samples: PositiveInt = 1024
     """Documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     def apply(self, source: "Source") -> "Applied":
         """Write the trained model.
@@ -51,12 +49,10 @@ class FineTune(Settings):
             StageError: The loss is no number any more.
         """
         from tasks.compress.blocks import linears_of, weight_of
-        from tasks.compress.calibration import documents
         from tasks.compress.folder import Applied
         from tasks.models.quiet import quiet
 
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         weights = [weight_of(layer) for layer in linears_of(model).values()]
         before = share_of_zeros(weights)

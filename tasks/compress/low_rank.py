@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from audits.errors import SpecError
 from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 from tasks.compress.gram import Gram
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Svd(Settings):
         return ((u[:, :k] * s[:k]) @ v[:k]).to(weight.dtype)
 
 
-class ActivationSvd(Settings):
+class ActivationSvd(Calibrated):
     """Keep the `rank` directions in which each chosen layer's outputs vary most.
 
     The weight of that rank with the least |WX - W'X| in the Frobenius norm over the
@@ -83,10 +84,6 @@ class ActivationSvd(Settings):
     kind: Literal["activation_svd"] = "activation_svd"
     rank: PositiveInt
     layers: Layers = "*"
-    samples: PositiveInt = 128
-    """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     def apply(self, source: "Source") -> "Applied":
         """Write the model with the product of the factors in place of each chosen weight.
@@ -95,10 +92,7 @@ class ActivationSvd(Settings):
             SpecError: No layer is chosen, one has no more than `rank` to begin with, the
                 blocks cannot be walked, or there is too little calibration text.
         """
-        from tasks.compress.calibration import documents
-
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         chosen = choose(model, self.layers, self.rank)
         return _factor(source, model, dict.fromkeys(chosen, self), self.rank, seen)

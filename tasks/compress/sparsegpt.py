@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from audits.errors import StageError
-from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 from tasks.compress.gram import Gram
 from tasks.compress.sparsity import (
     Pattern,
@@ -25,7 +25,7 @@ BLOCK = 128
 """Columns whose mask is chosen together; both block sizes of the paper's section 3.4."""
 
 
-class SparseGpt(Settings):
+class SparseGpt(Calibrated):
     """Zero weights by optimal brain surgery, column by column.
 
     With H = 2 X X^T + lambda I and the upper Cholesky factor U of its inverse, a weight's
@@ -46,10 +46,6 @@ class SparseGpt(Settings):
     pattern: Pattern = "unstructured"
     dampening: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Share of the mean diagonal that is added to the Hessian."""
-    samples: PositiveInt = 128
-    """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     @model_validator(mode="after")
     def _fits(self) -> "SparseGpt":
@@ -64,10 +60,8 @@ class SparseGpt(Settings):
             StageError: A layer's Hessian could not be inverted.
         """
         from tasks.compress.blocks import linears_of
-        from tasks.compress.calibration import documents
 
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         methods = dict.fromkeys(linears_of(model), self)
         return prune(source, model, methods, self.pattern, seen)

@@ -1,10 +1,10 @@
 """Prune weights that are small where inputs are small (Sun et al., arXiv:2306.11695)."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import model_validator
 
-from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 from tasks.compress.sparsity import (
     Pattern,
     Sparsity,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.compress.folder import Applied, Source
 
 
-class Wanda(Settings):
+class Wanda(Calibrated):
     """Zero, in every row, the `sparsity` share of weights with the lowest |W_ij| * ||X_j||_2.
 
     Equation 1 of the paper: `X_j` is the j-th input over all calibration tokens. Weights are
@@ -33,10 +33,6 @@ class Wanda(Settings):
     kind: Literal["wanda"] = "wanda"
     sparsity: Sparsity
     pattern: Pattern = "unstructured"
-    samples: PositiveInt = 128
-    """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Wanda":
@@ -50,10 +46,8 @@ class Wanda(Settings):
             SpecError: There is too little calibration text, or the blocks cannot be walked.
         """
         from tasks.compress.blocks import linears_of
-        from tasks.compress.calibration import documents
 
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         methods = dict.fromkeys(linears_of(model), self)
         return prune(source, model, methods, self.pattern, seen)

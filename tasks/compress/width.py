@@ -1,11 +1,11 @@
 """Remove whole neurons and heads by activation (Muralidharan et al., arXiv:2407.14679)."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
-from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.compress.walk import Batch
 
 
-class Width(Settings):
+class Width(Calibrated):
     """Keep, in every block, the heads and feed-forward neurons that are most active.
 
     Minitron's importance (its section 2.2): for a neuron the mean over tokens of its absolute
@@ -33,10 +33,6 @@ class Width(Settings):
     """Neurons that each block keeps; null keeps all."""
     heads: PositiveInt | None = None
     """Query heads that each block keeps; null keeps all."""
-    samples: PositiveInt = 128
-    """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     @model_validator(mode="after")
     def _something(self) -> "Width":
@@ -51,12 +47,10 @@ class Width(Settings):
             SpecError: More is to be kept than is there, groups of heads would be torn, the
                 family's config cannot describe the result, or there is too little text.
         """
-        from tasks.compress.calibration import documents
         from tasks.compress.rebuild import rebuild, require_equal, save
         from tasks.compress.units import groups, neurons
 
-        length = self.sequence_length
-        seen = documents(source, self.kind, samples=self.samples, length=length)
+        seen = self.documents(source)
         model = source.load()
         asked = ((neurons, self.feed_forward), (groups, self.heads))
         found = [find(model, keep) for find, keep in asked if keep is not None]
