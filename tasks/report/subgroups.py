@@ -149,7 +149,7 @@ def _row(candidate: str, line: Line, moved: Moved | None) -> Row:
         candidate=candidate,
         group=line.group,
         n=line.n,
-        value=value or "too few to compare",
+        value=value or "not compared",
         gap=gap,
         p=words.ABSENT if line.p is None else f"{line.p:.2g}",
         moved=_signed(moved.estimate) if moved and moved.estimate else words.ABSENT,
