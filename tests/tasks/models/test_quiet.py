@@ -41,6 +41,7 @@ def test_bars_come_back_after_an_error():
 
 def test_quantizing_and_loading_draw_nothing(folder, tmp_path, capfd):
     source = Source(folder("llama"), CORPUS, tmp_path)
+    capfd.readouterr()  # Writing the model that the test begins with may be drawn.
     Gptq(bits=8, group_size=None).apply(source)
     source.copy_rest()
     load(tmp_path, device="cpu")
