@@ -15,6 +15,7 @@ from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
 from registry.guard import head_text
+from registry.history import one_line
 from registry.looks import Look, looks
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version, overruled
@@ -105,20 +106,27 @@ def history(name: str, home: Home, *, sign: bool = False) -> Answer:
     """Everything that was decided about a model, oldest first; signed as it stands if asked."""
     store = open_registry(home)
     chain = store.vouch(name) if sign else store.history(name)
+    unsigned = store.unsigned(name)
     if not chain.entries and not store.versions(name):
         raise SpecError(f"{name}: no such model is registered in {home.tracking_uri}")
     rows = [entry.model_dump(mode="json") for entry in chain.entries]
     lines = [f"{'#':>5}  {'when':<20} {'what':<10} {'version':<8} {'verdict':<13} who and why"]
     for entry in chain.entries:
         why = "; ".join(filter(None, [entry.note, *(f"waived {w}" for w in entry.waivers)]))
-        lines.append(
-            f"{entry.seq:>5}  {entry.at:<20} {entry.kind:<10} {entry.version:<8} "
-            f"{entry.verdict or '-':<13} {entry.by}{': ' if why else ''}{one_line(why)}"
+        row = (
+            f"{entry.seq:>5}{'!' if entry.seq in unsigned else ' '} {entry.at:<20} "
+            f"{entry.kind:<10} {entry.version:<8} {entry.verdict or '-':<13} "
+            f"{entry.by}{': ' if why else ''}{why}"
         )
+        lines.append(one_line(row))
     document = {
         "name": name, "champion": chain.champion, "head": chain.head, "entries": rows,
+        "unsigned": unsigned,
     }  # fmt: skip
-    return document, "\n".join([*lines, f"champion {chain.champion or 'none'}"])
+    lines.append(one_line(f"champion {chain.champion or 'none'}"))
+    if unsigned:
+        lines.append("! no signature of your key covers it: --sign vouches for all of them")
+    return document, "\n".join(lines)
 
 
 def verify(
@@ -243,8 +251,3 @@ def _replayed(
     except (EvidenceError, SpecError) as error:
         return {**row, "now": "not replayed", "because": str(error)}
     return {**row, "now": str(now.verdict), "because": now.sentence}
-
-
-def one_line(text: str) -> str:
-    """Text from people or files, without what would move the cursor or imitate a row."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -10,7 +10,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.checking import foresee, require_sound
-from flows.home import Home, find_home, settle, talk
+from flows.home import Home, find_home, open_registry, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
 from flows.outcome import answer, write_report
@@ -38,6 +38,8 @@ def pipeline(
     settle(home)
     spec = load_spec(Path(run_file), changes)
     require_sound(spec, home)
+    if home.signing_key is not None:  # before hours of compute that could not be published
+        open_registry(home).require_vouched(spec.registered)
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
 
     def warn() -> None:

@@ -14,7 +14,7 @@ from registry.card import PROSE, escape
 from registry.store import Dataset
 from tasks.artifact import Artifact, Vault
 from tasks.job import Call
-from tasks.publish import PART, PublishSettings, read_receipt
+from tasks.publish import KEY, PART, PublishSettings, read_receipt
 from tasks.stages import call
 
 
@@ -38,7 +38,9 @@ class Publisher:
             self._vault.discard(found)
             found = None
         if found is None:
-            wanted = self._call(candidate, {"parent": self._parent_run()})
+            key = self._home.signing_key
+            signing = {KEY: str(key)} if key else {}
+            wanted = self._call(candidate, {"parent": self._parent_run()} | signing)
         return str(read_receipt(perform(wanted))["number"])
 
     def _call(self, candidate: Candidate, context: Mapping[str, str]) -> Call:

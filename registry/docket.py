@@ -61,11 +61,7 @@ def require(chain: Chain, now: Snapshot) -> Seal:
     if last is None:
         raise EvidenceError(f"{where}: nobody published it by the rules; run it again")
     if last.evidence != version.evidence:
-        raise EvidenceError(
-            f"{where}: its evidence is {version.evidence[:12]} and the history says "
-            f"{last.evidence[:12]}: a publication was broken off, or a tag was altered; run it "
-            "again"
-        )
+        raise EvidenceError(_unlike(where, version.evidence, last.evidence))
     seal = sealing.read(now.folder, last.seal)
     if len({seal.weights, version.weights, last.weights, chain.weights(version.number)}) > 1:
         raise EvidenceError(
@@ -80,6 +76,27 @@ def require(chain: Chain, now: Snapshot) -> Seal:
     return seal
 
 
+def require_published(chain: Chain, version: Version) -> None:
+    """Refuse evidence of a version that its history does not know.
+
+    Raises:
+        EvidenceError: a tag was altered, or a publication was broken off.
+    """
+    if chain.published(version.number, version.evidence):
+        return
+    where, last = f"{version.name}/{version.number}", chain.last(version.number, *SEALED)
+    if last is None:
+        raise EvidenceError(f"{where}: nobody published it by the rules; run it again")
+    raise EvidenceError(_unlike(where, version.evidence, last.evidence))
+
+
+def _unlike(where: str, here: str, there: str) -> str:
+    return (
+        f"{where}: its evidence is {here[:12]} and the history says {there[:12]}: a "
+        "publication was broken off, or a tag was altered; run it again"
+    )
+
+
 class Docket:
     """Writes decisions with their policies and seals; signs these where there is a key."""
 
@@ -87,12 +104,19 @@ class Docket:
         self._backend, self._key = backend, key
 
     def judge(
-        self, aside: Path, judged: Judged, evidence: Evidence, before: Seal, *, stale: bool
+        self,
+        aside: Path,
+        judged: Judged,
+        evidence: Evidence,
+        before: Seal,
+        chain: Chain,
+        *,
+        stale: bool,
     ) -> str:
         """Write the files of a decision beside what `aside` holds; returns the seal's digest.
 
-        The seal is the one `before` with what the decision changes. `stale`: a signature
-        stands there, of the seal before.
+        The seal is the one `before` with what the decision changes; what it was made beside
+        is named as the history has it. `stale`: a signature stands there, of the seal before.
         """
         version, decision = judged.version, judged.decision
         decided = layout.document(decision.as_json())
@@ -101,8 +125,8 @@ class Docket:
             version, evidence, version.evidence,
             decision=layout.keep(aside, layout.DECISION, layout.DECISIONS, decided),
             policy=layout.keep(aside, layout.POLICY, layout.POLICIES, ruled),
-            parent=self._reference(version.name, decision.parent),
-            champion=self._reference(version.name, decision.champion),
+            parent=self._reference(chain, decision.parent),
+            champion=self._reference(chain, decision.champion),
             files={**before.files, **sealing.digests(aside)},
             tags={**before.tags, **judged.marks},
             metrics=before.metrics, params=before.params, card=judged.card,
@@ -132,12 +156,17 @@ class Docket:
         layout.shelve(aside, f"{layout.SEALS}/{made.digest[:12]}.json", made.text.encode())
         return made
 
-    def _reference(self, name: str, weights: str) -> Reference:
-        """The version of these weights as it stands; only the weights where there is none."""
-        found = self._backend.search(name, weights) if weights else []
+    def _reference(self, chain: Chain, weights: str) -> Reference:
+        """The version of these weights as it stands; only the weights where there is none.
+
+        Raises:
+            EvidenceError: it stands with evidence that the history does not know.
+        """
+        found = self._backend.search(chain.model, weights) if weights else []
         sealed = next((v for v in found if v.evidence), None)
         if sealed is None:
             return Reference(weights=weights)
+        require_published(chain, sealed)
         return Reference(version=sealed.number, weights=weights, evidence=sealed.evidence)
 
 

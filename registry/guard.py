@@ -16,7 +16,7 @@ from pathlib import Path
 from audits.errors import EvidenceError, GateRefused, SpecError
 from registry import signing
 from registry.backend import Backend
-from registry.history import Chain, Entry, Kind, anchored, replay, unruly
+from registry.history import Chain, Entry, Kind, anchored, one_line, replay, unruly
 from registry.store import CHAMPION, PREVIOUS, Version, model_name
 
 HEAD, SIGNED = "assay.history", "assay.signed"
@@ -124,18 +124,13 @@ class Guard:
             EvidenceError: the history does not verify.
             SpecError: the entry is too long.
         """
-        self._require_vouched(name)
+        self.require_vouched(name)
         while True:
             chain = self.chain(name)
             entry = write(chain)
             if entry is None:
                 return chain
-            if len(entry.text) > LONGEST:
-                raise SpecError(
-                    f"{name}/{entry.version}: its history entry would have "
-                    f"{len(entry.text):,} characters of at most {LONGEST:,}; shorten the note "
-                    "or the reasons of the waivers"
-                )
+            require_short(entry)
             self._own.add(entry.digest)
             number = self._backend.append(name, entry.text)
             after = self.history(name)
@@ -189,7 +184,11 @@ class Guard:
         self._sign(name, chain)
         return chain
 
-    def _require_vouched(self, name: str) -> None:
+    def unsigned(self, name: str) -> tuple[int, ...]:
+        """Numbers of the entries that a signature of this key should cover and does not."""
+        return tuple(e.seq for e in self._unsigned(self.history(name)))
+
+    def require_vouched(self, name: str) -> None:
         """Refuse to go on from what rules without a signature before somebody looked at it.
 
         Another process with the key may not have signed its own entry yet: it is waited for.
@@ -207,16 +206,16 @@ class Guard:
             first = unsigned[0]
             raise EvidenceError(
                 f"{name}: entry {first.seq} of its history, a {first.kind} of version "
-                f"{first.version} by {first.by}, is covered by no signature of this key; look "
-                f"at `assay history {name}`, and where it is right, `assay history {name} "
-                "--sign` vouches for it"
+                f"{one_line(first.version)} by {one_line(first.by)}, is covered by no "
+                f"signature of this key; look at `assay history {name}`, and where it is "
+                f"right, `assay history {name} --sign` vouches for it"
             )
 
     def _unsigned(self, chain: Chain) -> list[Entry]:
         """What no signature of ours covers and somebody has to look at first.
 
-        Decisions and moves, and publications over what was judged already: they change what a
-        version shows, and the next judgement would rest on that.
+        Decisions and moves, and publications over what was published already: they change what
+        a version shows, and the next judgement would rest on that.
         """
         ruling = chain.ruling
         if not ruling or self._key is None:
@@ -267,6 +266,16 @@ class Guard:
     @staticmethod
     def _file(memory: Path, name: str) -> Path:
         return memory / f"{name}.head"
+
+
+def require_short(entry: Entry) -> None:
+    """Refuse an entry that a server would cut. SpecError with what to shorten."""
+    if len(entry.text) > LONGEST:
+        raise SpecError(
+            f"{entry.model}/{entry.version}: its history entry would have "
+            f"{len(entry.text):,} characters of at most {LONGEST:,}; shorten the note or the "
+            "reasons of the waivers"
+        )
 
 
 def earlier(chain: Chain, to: str | None) -> str:

@@ -26,8 +26,8 @@ MOVES = ("promotion", "rollback")
 SEALED: tuple[Kind, ...] = ("publication", "decision")
 """The kinds of entries that come with a seal of how a version stands."""
 RULING: tuple[Kind, ...] = ("decision", "promotion", "rollback")
-"""The kinds of entries that decide and move. People approve, and runs publish what was never
-judged, where the key is not at hand (`Chain.ruling`)."""
+"""The kinds of entries that decide and move. People approve, and runs publish what nobody has
+published, where the key is not at hand (`Chain.ruling`)."""
 GATE = "gate"
 """Who promotes where no person does."""
 PUBLISHER = "run"
@@ -116,16 +116,22 @@ class Chain:
         found = (e for e in reversed(self.entries) if e.kind in kinds and e.version == version)
         return next(found, None)
 
+    def published(self, version: str, evidence: str) -> bool:
+        """Whether this was all that was known of a version, at some time."""
+        return any(
+            e.kind in SEALED and (e.version, e.evidence) == (version, evidence)
+            for e in self.entries
+        )
+
     @property
     def ruling(self) -> list[Entry]:
         """The entries that a key of one's own has to vouch for."""
-        judged, found = set[str](), []
+        known, found = set[str](), []
         for entry in self.entries:
-            over = entry.kind == "publication" and entry.version in judged
+            over = entry.kind == "publication" and entry.version in known
             if entry.kind in RULING or over:
                 found.append(entry)
-            if entry.kind == "decision":
-                judged.add(entry.version)
+            known.add(entry.version)
         return found
 
     def until(self, seq: int) -> "Chain":
@@ -258,3 +264,8 @@ def _read(model: str, number: int, text: str) -> Entry:
 
 def _name(model: str, number: int) -> str:
     return f"history of {model}, version {number}"
+
+
+def one_line(text: str) -> str:
+    """Text from people or files, without what would move the cursor or imitate a row."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -19,7 +19,7 @@ from registry.finding import Case, Verdict
 from registry.gate import Decision
 from registry.judging import Required
 from registry.policy import Policy
-from registry.rules import AnyRule, AtLeast, AtMost, Rule
+from registry.rules import Absolute, AnyRule, Rule
 from registry.store import Judgement
 
 
@@ -45,20 +45,29 @@ class Look:
         return cls(judged.decision, judged.parts, judged.bases, policy.rules, cache(case))
 
     def asked(self, measure: str, rule: Required) -> list[Required]:
-        """The rules that asked of a measure what another rule asks now, whatever the bound."""
+        """The rules that asked of a measure what another rule asks now, whatever the bound.
+
+        A comparison with another model counts where it did not pass: parent and champion may
+        be one and the same, and a policy that asks of both asks two things.
+        """
         return [
             then
             for then in self.rules
             if isinstance(then, Required)
             and then.measure == measure
             and _question(then) == _question(rule)
+            and (_than(then) == _than(rule) or not self._met(then))
         ]
+
+    def _met(self, then: Required) -> bool:
+        found = (
+            (f for f in self.decision.findings if f.rule == then.id) if self.decision else ()
+        )
+        return any(f.verdict is Verdict.PASS for f in found)
 
     def passed(self, then: Required, rule: Required) -> bool:
         """Whether a rule passed, and another one would have on the same evidence."""
-        found = {f.rule: f for f in self.decision.findings} if self.decision else {}
-        finding = found.get(then.id)
-        if finding is None or finding.verdict is not Verdict.PASS or self.case is None:
+        if self.case is None or not self._met(then):
             return False
         try:
             case = replace(self.case(), looks={})
@@ -68,9 +77,18 @@ class Look:
         return asked.check(case).verdict is Verdict.PASS
 
 
-def _question(rule: Required) -> tuple[str, str, str]:
-    kind = "bound" if isinstance(rule, AtLeast | AtMost) else str(getattr(rule, "kind", ""))
-    return kind, str(getattr(rule, "than", "")), str(getattr(rule, "by", ""))
+def _question(rule: Required) -> tuple[str, str]:
+    """What a rule asks of a measure: a level within some bound, or a change within a margin."""
+    kind = str(getattr(rule, "kind", ""))
+    family = "bound" if isinstance(rule, Absolute) else _FAMILIES.get(kind, kind)
+    return family, str(getattr(rule, "by", ""))
+
+
+def _than(rule: Required) -> str:
+    return str(getattr(rule, "than", ""))
+
+
+_FAMILIES = {"no_worse": "change", "equivalent": "change"}
 
 
 def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[str, int]:
@@ -97,10 +115,12 @@ def _spent_before(
     seen: dict[str, float] = {}
     for look in before:
         named = [name for name in look.parts if _same_question(name, look, part, now)]
+        every = {name: look.asked(f"{name}/{tail}", rule) for name in named}
         if now.parts[part] in (look.parts[name] for name in named):
-            break
-        for name in named:
-            asked = look.asked(f"{name}/{tail}", rule)
+            if any(every.values()):
+                break
+            continue  # the rule has not seen these records yet
+        for name, asked in every.items():
             if asked and not any(look.passed(then, rule) for then in asked):
                 spent = max(then.spent for then in asked)
                 records = look.parts[name]

@@ -10,7 +10,7 @@ from audits.evidence import Evidence
 from registry import bundle, layout, signing
 from registry import seal as sealing
 from registry.backend import Backend
-from registry.docket import require
+from registry.docket import require, require_published
 from registry.finding import Approval, Case
 from registry.gate import Decision
 from registry.guard import Guard, interrupted, misplaced, utc_now
@@ -68,8 +68,14 @@ class Reader:
         return found
 
     def evidence(self, name: str, number: str) -> Evidence:
-        """Everything stored about a version, verified against its digests."""
-        return self._read(self.version(name, number))
+        """Everything stored about a version, verified against its digests and the history.
+
+        Raises:
+            EvidenceError: something was altered, or the history knows of other evidence.
+        """
+        version = self.version(name, number)
+        require_published(self.history(name), version)  # read last: an entry precedes its tags
+        return self._read(version)
 
     def attachment(self, version: Version, path: str) -> Path:
         """A file among a version's artifacts; a server's copy lives as long as the store."""
@@ -173,6 +179,18 @@ class Reader:
     def anchors(self, name: str) -> Mapping[str, str]:
         """Where the head of a history is remembered, and which."""
         return self._guard.anchors(name)
+
+    def unsigned(self, name: str) -> tuple[int, ...]:
+        """Numbers of the history's entries that our key has to vouch for and has not."""
+        return self._guard.unsigned(name)
+
+    def require_vouched(self, name: str) -> None:
+        """Refuse to go on from a history that somebody without our key went on with.
+
+        Raises:
+            EvidenceError: with the entry, and how to vouch for it.
+        """
+        self._guard.require_vouched(model_name(name))
 
     def signed_head(self, name: str) -> tuple[str, str]:
         """The anchor that was signed last, and its signature; empty where none was."""

@@ -1,5 +1,6 @@
 """A registry in dictionaries, and small evidence made by hand, for tests and dry runs."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -113,7 +114,8 @@ class Memory:
     def write_model(self, folder: Path, publication: Publication) -> None:
         """A note of the loader: nothing is served from memory."""
         folder.mkdir(parents=True)
-        (folder / "MLmodel").write_text(f"loader_module: {publication.loader}\n", "utf-8")
+        said = {"flavors": {"python_function": {"loader_module": publication.loader}}}
+        (folder / "MLmodel").write_text(json.dumps(said), "utf-8")
 
     def register(
         self, name: str, run: str, *, tags: Mapping[str, str], description: str

@@ -15,7 +15,7 @@ from registry.documents import validate
 from registry.finding import Case, Verdict
 from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
-from registry.history import RULING, SEALED, Chain, Entry, anchored, unruly
+from registry.history import SEALED, Chain, Entry, anchored, one_line, unruly
 from registry.policy import Policy
 from registry.rules import Approved
 from registry.seal import Seal
@@ -301,6 +301,7 @@ def _judgements(chain: Chain, number: str, folder: Path) -> _Judgements:
         try:
             if entry.kind == "decision" and entry.version == number:
                 held[entry.digest] = sealing.judgement(folder, entry)
+                wrong += _beside(chain, entry, sealing.read(folder, entry.seal))
             elif entry.kind == "publication" and entry.version == number:
                 sealing.read(folder, entry.seal)
         except EvidenceError as error:
@@ -330,6 +331,21 @@ def _decided(
         filter(None, [f"decided again: {new.sentence}", overruled(before, old, seal.evidence)])
     )
     return _each("decision", [problem] if wrong else [], said)
+
+
+def _beside(chain: Chain, entry: Entry, seal: Seal) -> list[str]:
+    """Whether a parent or champion was judged by evidence that nobody published by the rules.
+
+    What it stood under at that moment may have been renewed while this was judged: any entry
+    before that names the evidence is enough.
+    """
+    before = chain.until(entry.seq - 1)
+    return [
+        f"{chain.model}/{entry.version}: it was judged beside a {who}, version {then.version}, "
+        f"whose evidence {then.evidence[:12]} nobody had published; judge it again"
+        for who, then in (("parent", seal.parent), ("champion", seal.champion))
+        if then.version and not before.published(then.version, then.evidence)
+    ]
 
 
 def _unlike(old: Decision, new: Decision) -> str:
@@ -481,13 +497,13 @@ def _signed_history(store: Store, chain: Chain, key: Path | None) -> list[Check]
     if not why and not chain.holds(anchor):
         why = f"the head that was signed, entry {anchor.partition(' ')[0]}, is not in it"
     seq = int(anchor.partition(" ")[0]) if not why else 0
-    after = [e for e in chain.entries[seq:] if e.kind in RULING]
+    after = [e for e in chain.ruling if e.seq > seq]
     if not why and after:
         first = after[0]
         why = (
-            f"entry {first.seq}, a {first.kind} of version {first.version} by {first.by}, is "
-            f"newer than the signed head; where it is right, `assay history {name} --sign` "
-            "with the key vouches for it"
+            f"entry {first.seq}, a {first.kind} of version {one_line(first.version)} by "
+            f"{one_line(first.by)}, is newer than the signed head; where it is right, `assay "
+            f"history {name} --sign` with the key vouches for it"
         )
     else:
         why += "; restore it from a backup" if why else ""

@@ -12,13 +12,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from audits.errors import EvidenceError, GateRefused, SpecError
-from registry import bundle, card, layout
+from registry import bundle, card, layout, wrapping
 from registry import seal as sealing
 from registry.backend import Backend
 from registry.docket import Docket, Judged, Published
 from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
-from registry.guard import earlier, interrupted, misplaced, utc_now
+from registry.guard import earlier, interrupted, misplaced, require_short, utc_now
 from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
 from registry.reading import Reader
 from registry.seal import Seal
@@ -131,6 +131,8 @@ class VersionStore(Reader):
             digest = bundle.write(evidence, aside / layout.EVIDENCE)
             if found and before and digest == before.evidence == found.evidence:
                 return self.version(name, found.number)
+            if found and before:
+                self._require_same_model(found, publication)
             run = found.run if found else self._variant_run(publication, parent)
             subject = self._subjects[digest] = card.Subject.of(
                 name, publication.title, evidence
@@ -165,6 +167,22 @@ class VersionStore(Reader):
             self._backend.describe(now, tags=_sealed_last(seal.tags), description=text)
             self._backend.end(run, ok=True)
             return self.version(name, number)
+
+    def _require_same_model(self, found: Version, publication: Publication) -> None:
+        """Refuse to add evidence to a version that loads anything but the model in hand.
+
+        Raises:
+            EvidenceError: with the first file that differs.
+        """
+        stored = self.attachment(found, layout.MODEL)
+        with tempfile.TemporaryDirectory() as tmp:
+            self._backend.write_model(Path(tmp) / layout.MODEL, publication)
+            wrong = wrapping.otherwise(stored, Path(tmp) / layout.MODEL, publication.folder)
+        if wrong:
+            raise EvidenceError(
+                f"{found.name}/{found.number}: it was published with another model about these "
+                f"weights: {wrong}; look who published it, and publish under another name"
+            )
 
     def _seal_before(self, chain: Chain, found: Version | None) -> Seal | None:
         """What a version was last sealed as; None where it never was."""
@@ -222,10 +240,11 @@ class VersionStore(Reader):
         """
         belongs(version, decision)
         with self._turn(version.name), tempfile.TemporaryDirectory() as tmp:
-            _, held, before = self._standing(version)
+            chain, held, before = self._standing(version)
             now = held.version
             if self.recorded(now, decision):
                 return now
+            require_short(self._ruled(chain, now, decision, sealing.digest(b"")))
             if now.verdict:
                 self._backend.describe(now, tags={"assay.verdict": ""})
             marks = {
@@ -242,6 +261,7 @@ class VersionStore(Reader):
                 Judged(now, decision, policy, marks, text),
                 self._subject(now).evidence,
                 before,
+                chain,
                 stale=(held.folder / layout.SIGNATURE).is_file(),
             )
             self._backend.upload(now.run, Path(tmp))
@@ -250,15 +270,18 @@ class VersionStore(Reader):
             self._backend.describe(now, tags=rest, description=text)
             self._enter_approvals(now, decision)
             self._guard.append(
-                now.name,
-                lambda chain: self._guard.entry(
-                    chain, "decision", now, seal=sealed, policy=decision.policy_digest,
-                    verdict=str(decision.verdict),
-                    waivers=tuple(f"{f.rule}: {f.waived}" for f in decision.waived),
-                ),
-            )  # fmt: skip
+                now.name, lambda chain: self._ruled(chain, now, decision, sealed)
+            )
             self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
+
+    def _ruled(self, chain: Chain, now: Version, decision: Decision, seal: str) -> Entry:
+        """The entry of a decision."""
+        return self._guard.entry(
+            chain, "decision", now, seal=seal, policy=decision.policy_digest,
+            verdict=str(decision.verdict),
+            waivers=tuple(f"{f.rule}: {f.waived}" for f in decision.waived),
+        )  # fmt: skip
 
     def _enter_approvals(self, now: Version, decision: Decision) -> None:
         """Put on record, once, who approved by a tag in the registry's own pages."""

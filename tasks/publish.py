@@ -14,6 +14,9 @@ from tasks.job import Job
 PART = "part:"
 """Prefix of the inputs that are parts of the evidence."""
 
+KEY = "key"
+"""Of the context: where the private key lies that signs what is published."""
+
 REQUIREMENTS = ("slm-assay",)
 
 
@@ -35,6 +38,7 @@ class PublishSettings(Settings):
 def publish(settings: PublishSettings, job: Job) -> None:
     """Publish `job.inputs["model"]` below the run `job.context["parent"]`; idempotent.
 
+    Signed with the private key whose file `job.context["key"]` names, where it does.
     Writes `receipt.json`: the version that these weights are.
     """
     from registry.mlflow_store import open_store
@@ -46,7 +50,10 @@ def publish(settings: PublishSettings, job: Job) -> None:
     spec = job.scratch / "spec.json"
     spec.write_text(settings.spec, "utf-8")
     dataset = job.inputs["dataset"]
-    store = open_store(settings.tracking_uri, Path(settings.store))
+    key = job.context.get(KEY)
+    store = open_store(
+        settings.tracking_uri, Path(settings.store), key=Path(key) if key else None
+    )
     evidence = _evidence(settings, job)
     began = time.perf_counter()
     evidence.measures()  # kept by the parts; intervals are redrawn here, and are no recording

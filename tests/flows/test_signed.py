@@ -55,6 +55,35 @@ def test_unsigned_is_stated_and_with_a_key_it_does_not_verify(again, here, keys)
     assert here("verify", "tiny", "--key", keys / "mine.pub")[0] == 4
 
 
+def test_a_run_with_the_key_adds_evidence_and_signs_it(signed, again, tiny, keys, ask_json):
+    said = again(
+        "run", tiny, "--set", f"registered_model={NAME}", "--set", "evaluate.limit=2",
+        ASSAY_SIGNING_KEY=str(keys / "mine.pem"),
+    )  # fmt: skip
+    assert "no signature of this key" not in said.err + said.out
+    assert said.code in (0, 1), said.err
+    assert ask_json("verify", NAME, "--key", keys / "mine.pub")["verified"]
+
+
+def test_terminal_codes_in_an_entry_hide_nothing(signed, again, here):
+    """Whoever is told to look at the history sees every row of it."""
+    from registry.history import Entry
+    from registry.mlflow_store import open_store
+
+    name, escape = "hidden", "gate\x1b[2K\x1b[1A\x1b[2K"
+    store = open_store(f"sqlite:///{again.home / 'mlflow.db'}", again.home)
+    store._backend._client.create_registered_model(name)
+    entry = Entry(
+        seq=1, at="2026-11-24T00:00:00Z", kind="approval", model=name, version="1",
+        weights="a" * 64, evidence="e" * 64, by=escape, before="",
+    )  # fmt: skip
+    store._backend.append(name, entry.text)
+    code, out, _ = here("history", name)
+    assert code == 0
+    assert "\x1b" not in out
+    assert "gate" in out
+
+
 def test_an_entry_rewritten_in_the_database_shows(signed, again, here, keys):
     with sqlite3.connect(again.home / "mlflow.db") as database:
         where = f"name = '{NAME}.history' and version = 1"

@@ -11,7 +11,7 @@ from registry.gate import decide
 from registry.looks import Look
 from registry.looks import looks as count
 from registry.policy import Policy
-from registry.rules import AtLeast, NoWorse, Present
+from registry.rules import AtLeast, AtMost, Equivalent, NoWorse, Present, Within
 from registry.testing import disk, evidence, facts, rights
 
 RULE = AtLeast(measure="facts/recall", bound=0.9)
@@ -113,6 +113,32 @@ def test_a_rule_that_asks_something_else_of_a_measure_is_no_look():
 def test_another_bound_does_not_start_the_counting_anew():
     other = AtLeast(measure="facts/recall", bound=0.8)
     assert looks((other,), [judged(OPEN, "a")], {"facts": "b"}) == {other.id: 2}
+
+
+def test_records_that_were_judged_without_the_rule_are_fresh_to_it():
+    """Else each set could be made known first by a policy that asks nothing of it."""
+    harmless = AtMost(measure="facts/wrong", bound=0.9)
+    primed = replace(judged(BAD, "b"), rules=(harmless,))
+    assert looks((RULE,), [judged(OPEN, "a"), primed], {"facts": "b"}) == {RULE.id: 2}
+    assert looks((RULE,), [judged(OPEN, "a"), judged(OPEN, "b")], {"facts": "b"}) == {
+        RULE.id: 2
+    }
+
+
+def test_the_same_claim_made_by_another_kind_of_rule_is_a_further_look():
+    open_ = judged(OPEN, "a")
+    for other in (AtMost, Within):
+        rule = other(measure="facts/recall", bound=0.99)
+        assert looks((rule,), [open_], {"facts": "b"}) == {rule.id: 2}
+    known = evidence("w", facts(rights(200, OPEN)), disk(1))
+    closer = NoWorse(measure="facts/recall", than="parent", margin=0.01)
+    policy = Policy(name="p", rules=(closer, AtLeast(measure="facts/recall", bound=0.5)))
+    case = Case(known, parent=evidence("v", facts(rights(200, 2)), disk(1)))
+    asked = replace(open_, decision=decide(policy, case), rules=policy.rules, case=lambda: case)
+    same = Equivalent(measure="facts/recall", than="parent", margin=0.2)
+    beside = NoWorse(measure="facts/recall", than="champion", margin=0.2)
+    for rule in (same, beside):
+        assert looks((rule,), [asked], {"facts": "b"}) == {rule.id: 2}
 
 
 def test_looks_that_were_not_declared_before_cannot_be_bought_afterwards():

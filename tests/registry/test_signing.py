@@ -289,6 +289,22 @@ def test_what_others_published_over_a_judged_version_is_not_signed_by_judging_it
     assert problems(signed, keys[1]) == ()
 
 
+def test_what_others_published_over_what_was_signed_and_not_yet_judged_is_not_judged(
+    keys, publication, judge, monkeypatch
+):
+    monkeypatch.setattr(guard, "SIGNING_S", 0.0)
+    store = MemoryStore(key=keys[0])
+    promoted(store, publication, judge)
+    bad = publication(evidence("b" * 64, facts(rights(500, 300))))
+    version = store.publish(bad, parent=store.begin("tests", "two"))
+    other = MemoryStore(store.memory)
+    good = publication(evidence("b" * 64, facts(rights(500, 4))))
+    other.publish(good, parent=other.begin("tests", "three"))
+    with pytest.raises(EvidenceError, match="a publication of version 2 by run, is covered by"):
+        judge(store, version, store.evidence("toy", "1"))
+    assert store.unsigned("toy") == (store.history("toy").entries[-1].seq,)
+
+
 def test_what_others_write_in_between_is_not_signed(signed, keys, publication, judge):
     promoted(signed, publication, judge, "b" * 64)
     other = MemoryStore(signed.memory)
