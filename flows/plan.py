@@ -21,6 +21,8 @@ from tasks.job import Call
 from tasks.profile.measure import processor_name
 from tasks.scorers import origins
 from tasks.stages import call
+from tasks.storage import NAME as STORAGE
+from tasks.storage import STEP, StorageSettings
 from tasks.train import CheckpointSettings, TrainSettings
 
 Perform = Callable[[Call], Artifact]
@@ -187,6 +189,16 @@ def _measure(
                 sources={**machine(), **runner(model)},
             )
         )
+    on_the_way = {f"{STEP}{number}": step for number, step in enumerate(steps, 1)}
+    parts[STORAGE] = perform(
+        call(
+            "storage",
+            StorageSettings(),
+            {"model": model} | on_the_way,
+            root=home.artifacts,
+            label=name,
+        )
+    )
     return Candidate(name, model, parts, steps or (model,))
 
 

@@ -17,6 +17,8 @@ from tasks.compress import AnyMethod
 from tasks.data import AnyData, WorldData
 from tasks.evaluate import EvaluateSettings
 from tasks.profile import ProfileSettings
+from tasks.storage import NAME as STORAGE
+from tasks.storage import StorageSettings
 from tasks.train import AnyModel, TrainSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -40,6 +42,8 @@ TWINNED = (
     "twins are trained on a world told otherwise; they need data of kind world and a model of "
     "kind train"
 )
+OWN_PARTS = ("evaluate", "profile", STORAGE)
+"""Names of parts that no audit may take."""
 BASE = "base"
 """Name of the uncompressed candidate, which is always one."""
 
@@ -84,7 +88,7 @@ class RunSpec(Settings):
     @field_validator("audits")
     @classmethod
     def _audits_differ(cls, audits: tuple[AnyAudit, ...]) -> tuple[AnyAudit, ...]:
-        _refuse_doubles(["evaluate", "profile", *(a.title for a in audits)], "audit")
+        _refuse_doubles([*OWN_PARTS, *(a.title for a in audits)], "audit")
         return audits
 
     @model_validator(mode="after")
@@ -117,6 +121,7 @@ class RunSpec(Settings):
         parts: list[tuple[str, Sequence[Declared]]] = [
             ("evaluate", self.evaluate.declares()),
             ("profile", self.profile.declares()),
+            (STORAGE, StorageSettings().declares()),
             *((a.title, a.declares()) for a in self.audits),
             *((name, audit.declares()) for name, (_, audit) in self.controlled().items()),
         ]

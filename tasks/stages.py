@@ -121,6 +121,14 @@ TABLE: Mapping[str, Row] = {
         timeout_s=3600,
         metered=False,
     ),
+    "storage": Row(
+        "part",
+        "tasks.storage:storage",
+        "tasks.storage:StorageSettings",
+        1,
+        timeout_s=1800,
+        metered=False,
+    ),
     "publish": Row(
         "receipt",
         "tasks.publish:publish",

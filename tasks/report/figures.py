@@ -239,7 +239,11 @@ def _risk_coverage(part: Part, declared: Declared, candidate: str) -> svg.Curve 
 
 def _rows(part: Part, declared: Declared) -> "pd.DataFrame":
     """The valid records that the declaration counts."""
-    rows = part.records[part.records["why"] == ""]
+    return chosen(part.records[part.records["why"] == ""], declared)
+
+
+def chosen(rows: "pd.DataFrame", declared: Declared) -> "pd.DataFrame":
+    """Those records that the declaration counts."""
     for column, value in declared.where.items():
         rows = rows[rows[column].astype(str) == value] if column in rows else rows.iloc[:0]
     return rows

@@ -6,7 +6,7 @@ also forbids itself scripts and any request, so that nothing it shows could make
 
 from pathlib import Path
 
-from tasks.report import figures, subgroups, words
+from tasks.report import costs, figures, subgroups, words
 from tasks.report.model import ReportRun
 
 
@@ -36,6 +36,12 @@ def render(run: ReportRun) -> str:
         exposure=figures.by_exposure(groups),
         reliability=figures.reliability(groups),
         risk=figures.risk_coverage(groups),
+        cost_columns=tuple(costs.COLUMNS),
+        costs=costs.costs(run.candidates),
+        changes=costs.changes(run.candidates),
+        flipped=costs.flipped(run.candidates),
+        frontiers=costs.frontiers(run.candidates),
+        by_layer=costs.by_layer(run.candidates),
         subgroups=subgroups.views(run.candidates),
         absent=words.ABSENT,
     )

@@ -70,39 +70,37 @@ def forest(
     width, span = 860, Span(860 - LEFT - RIGHT, *ends)
     tall = [ROW * max(1, len(row.dots)) + 8 for row in rows]
     height = sum(tall) + 64
-    body = [_legend(series, LEFT, 16), _axis(span, 34, height - 24)]
+    body = [legend(series, LEFT, 16), _axis(span, 34, height - 24)]
     top = 40
     for number, (row, room) in enumerate(zip(rows, tall, strict=True)):
         body.append(_forest_row(row, top, room, span, band=number % 2 == 0))
         top += room
-    return _svg(width, height, alt, body)
+    return whole(width, height, alt, body)
 
 
 def _forest_row(row: Row, top: float, room: float, span: "Span", *, band: bool) -> Markup:
     parts = [Markup("")]
     if band:
         parts.append(
-            _tag(
-                "rect", x=0, y=top, width=LEFT + span.width + RIGHT, height=room, class_="band"
-            )
+            tag("rect", x=0, y=top, width=LEFT + span.width + RIGHT, height=room, class_="band")
         )
-    parts.append(_text(LEFT - 12, top + room / 2 + 4, row.label, anchor="end"))
+    parts.append(label(LEFT - 12, top + room / 2 + 4, row.label, anchor="end"))
     if row.bound is not None:
         x = span.at(row.bound)
-        parts.append(_tag("line", x1=x, x2=x, y1=top + 2, y2=top + room - 2, class_="bound"))
+        parts.append(tag("line", x1=x, x2=x, y1=top + 2, y2=top + room - 2, class_="bound"))
         sign = "≥" if row.at_least else "≤"
         side, anchor = (x - 4, "end") if row.bound > 0.5 else (x + 4, "start")
-        parts.append(_text(side, top + 11, f"{sign} {row.bound:g}", anchor=anchor, small=True))
+        parts.append(label(side, top + 11, f"{sign} {row.bound:g}", anchor=anchor, small=True))
     for number, dot in enumerate(row.dots):
         y = top + 4 + ROW * (number + 0.5)
         css = f"s{dot.series % 6}"
         if dot.null is not None:
             left, right = map(span.at, dot.null)
-            parts.append(_tag("line", x1=left, x2=right, y1=y, y2=y, class_="null"))
+            parts.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="null"))
         low, high = span.at(dot.low), span.at(dot.high)
-        line = _tag("line", x1=low, x2=high, y1=y, y2=y, class_=css, stroke_width=2)
-        mark = _mark(dot.series, span.at(dot.value), y)
-        parts.append(Markup("<g><title>{}</title>{}{}</g>").format(dot.hint, line, mark))
+        line = tag("line", x1=low, x2=high, y1=y, y2=y, class_=css, stroke_width=2)
+        marked = mark(dot.series, span.at(dot.value), y)
+        parts.append(Markup("<g><title>{}</title>{}{}</g>").format(dot.hint, line, marked))
     return Markup("").join(parts)
 
 
@@ -126,47 +124,47 @@ def lines(
         across = x if unit else (x + 0.5) / (last + 1)
         return left + w * across, top + h * (1 - min(max(y, 0.0), 1.0))
 
-    body = [_legend([c.name for c in curves], left, 16, first)]
+    body = [legend([c.name for c in curves], left, 16, first)]
     for tick in (0, 0.25, 0.5, 0.75, 1):
         y = place(0, tick)[1]
-        body.append(_tag("line", x1=left, x2=left + w, y1=y, y2=y, class_="axis"))
-        body.append(_text(left - 6, y + 4, f"{tick:g}", anchor="end", small=True))
+        body.append(tag("line", x1=left, x2=left + w, y1=y, y2=y, class_="axis"))
+        body.append(label(left - 6, y + 4, f"{tick:g}", anchor="end", small=True))
     for number, name in enumerate(x_names):
         x = left + w * number / last if unit else place(number, 0)[0]
-        body.append(_text(x, top + h + 16, name, anchor="middle", small=True))
+        body.append(label(x, top + h + 16, name, anchor="middle", small=True))
     if diagonal:
-        body.append(_tag("line", x1=left, y1=top + h, x2=left + w, y2=top, class_="ideal"))
+        body.append(tag("line", x1=left, y1=top + h, x2=left + w, y2=top, class_="ideal"))
     body += [_span(place, *null, "null") for curve in curves for null in curve.nulls]
     body += [_curve(curve, number + first, place) for number, curve in enumerate(curves)]
-    body.append(_text(left + w / 2, height - 12, x_title, anchor="middle"))
+    body.append(label(left + w / 2, height - 12, x_title, anchor="middle"))
     turned = Markup('<g transform="translate(14 {}) rotate(-90)">{}</g>')
-    body.append(turned.format(round(top + h / 2), _text(0, 0, y_title, anchor="middle")))
-    return _svg(width, height, alt, body)
+    body.append(turned.format(round(top + h / 2), label(0, 0, y_title, anchor="middle")))
+    return whole(width, height, alt, body)
 
 
 def _curve(curve: Curve, series: int, place: _Place) -> Markup:
     css = f"s{series % 6}"
     spots = [place(x, y) for x, y, _, _ in curve.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    parts = [_tag("polyline", points=path, class_=f"line {css}", style="fill:none")]
+    parts = [tag("polyline", points=path, class_=f"line {css}", style="fill:none")]
     hints = curve.hints or ("",) * len(curve.points)
     for (x, _, low, high), spot, hint in zip(curve.points, spots, hints, strict=True):
         bar = _span(place, x, low, high, css)
         group = Markup("<g><title>{}</title>{}{}</g>")
-        parts.append(group.format(hint, bar, _mark(series, *spot)))
+        parts.append(group.format(hint, bar, mark(series, *spot)))
     return Markup("").join(parts)
 
 
 def _span(place: _Place, x: float, low: float, high: float, css: str) -> Markup:
     (x1, y1), (x2, y2) = place(x, low), place(x, high)
-    return _tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=css)
+    return tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=css)
 
 
 def standalone(chart: Markup) -> str:
     """The chart as an SVG file of its own."""
     style = Markup("<style>{}</style>").format(Markup(STYLE))
-    head, tag, rest = chart.partition("<title>")
-    return str(Markup(head) + style + Markup(tag) + Markup(rest)) + "\n"
+    head, title, rest = chart.partition("<title>")
+    return str(Markup(head) + style + Markup(title) + Markup(rest)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,45 +186,52 @@ def _axis(span: Span, top: float, bottom: float) -> Markup:
     for quarter in range(5):
         tick = span.least + (span.most - span.least) * quarter / 4
         x = span.at(tick)
-        parts.append(_tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="axis"))
-        parts.append(_text(x, bottom + 16, f"{tick:g}", anchor="middle", small=True))
+        parts.append(tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="axis"))
+        parts.append(label(x, bottom + 16, f"{tick:g}", anchor="middle", small=True))
     return Markup("").join(parts)
 
 
-def _legend(series: Sequence[str], left: float, top: float, first: int = 0) -> Markup:
+def legend(series: Sequence[str], left: float, top: float, first: int = 0) -> Markup:
+    """Marks and names of the series, side by side."""
     parts, x = [], left
     for number, name in enumerate(series, first):
-        parts.append(_mark(number, x + 6, top - 4))
-        parts.append(_text(x + 16, top, name))
-        x += 34 + 7.2 * len(name)
+        parts.append(mark(number, x + 6, top - 4))
+        parts.append(label(x + 16, top, name))
+        x += legend_width([name])
     return Markup("").join(parts)
 
 
-def _mark(series: int, x: float, y: float) -> Markup:
+def legend_width(names: Sequence[str]) -> float:
+    """Pixels that a legend of these names takes, about."""
+    return sum(34 + 7.2 * len(name) for name in names)
+
+
+def mark(series: int, x: float, y: float) -> Markup:
     """Disc, square, diamond, triangle: told apart without colour."""
     css, r = f"s{series % 6}", 4.5
     shape = series % 4
     if shape == 0:
-        return _tag("circle", cx=x, cy=y, r=r, class_=css)
+        return tag("circle", cx=x, cy=y, r=r, class_=css)
     if shape == 1:
-        return _tag("rect", x=x - r, y=y - r, width=2 * r, height=2 * r, class_=css)
+        return tag("rect", x=x - r, y=y - r, width=2 * r, height=2 * r, class_=css)
     corners = {
         2: [(0, -6), (6, 0), (0, 6), (-6, 0)],
         3: [(0, -6), (6, 5), (-6, 5)],
     }[shape]
     points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
-    return _tag("polygon", points=points, class_=css)
+    return tag("polygon", points=points, class_=css)
 
 
-def _text(
+def label(
     x: float, y: float, text: str, *, anchor: str = "start", small: bool = False
 ) -> Markup:
+    """Words at a place; small ones are dim."""
     size, css = (11, "dim") if small else (12, "text")
     line = '<text x="{}" y="{}" text-anchor="{}" font-size="{}" class="{}">{}</text>'
     return Markup(line).format(round(x, 1), round(y, 1), anchor, size, css, text)
 
 
-def _tag(name: str, **attributes: str | float) -> Markup:
+def tag(name: str, **attributes: str | float) -> Markup:
     """An empty element; `class_` is `class`, and other underscores are dashes."""
     written = Markup(" ").join(
         Markup('{}="{}"').format(
@@ -238,7 +243,8 @@ def _tag(name: str, **attributes: str | float) -> Markup:
     return Markup("<{} {}/>").format(name, written)
 
 
-def _svg(width: float, height: float, alt: str, body: Sequence[Markup]) -> Markup:
+def whole(width: float, height: float, alt: str, body: Sequence[Markup]) -> Markup:
+    """The chart itself, with what it says for those who cannot see it."""
     head = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" '
         'height="{1}" role="img"><title>{2}</title>{3}</svg>'
