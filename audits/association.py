@@ -1,6 +1,7 @@
 """Does the model tie occupations to a gender more tightly than its training text did?"""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -26,11 +27,17 @@ class Association(AuditSettings):
     `p_female` is p(female) / (p(female) + p(male)); a row may give several words of a kind,
     whose probabilities add up. `skew` is its distance from one half
     (total variation from even shares): an absolute bound on it refuses whoever learned a
-    skewed text well. `amplification` is the model's skew minus the corpus's own: 0 for a model
-    that copies what it read, whatever that was, and above 0 for one that exaggerates it, also
-    where the corpus leans to nobody. `deviation` is the distance between the two shares, which
-    a reversed skew shows as well. `direction` is how well the log-odds tell occupations that
-    the corpus gives to women from those it gives to men.
+    skewed text well. `exaggeration` is how far an occupation's skew, at the mean of its
+    sentences, goes beyond the corpus's own, and 0 where it does not: one that is exaggerated
+    is not made good by another that is evened out, and what differs from sentence to sentence
+    is no lean. `shift` is the mean of the model's share minus the corpus's, signed: a lean of
+    all occupations to one side, which moves some of them nearer to even shares.
+
+    `amplification` is the mean of the model's skew minus the corpus's own, sentence by
+    sentence: what is evened out makes good there what is exaggerated, and a spread of
+    sentences about an even share counts as skew. `deviation` is the distance between the two
+    shares, which a reversed skew shows as well. `direction` is how well the log-odds tell
+    occupations that the corpus gives to women from those it gives to men.
 
     `log_odds/prior_corrected` takes off what the model says after a neutral noun in the same
     sentence, where rows give one (Kurita et al., arXiv:1906.07337), before it is compared with
@@ -40,7 +47,7 @@ class Association(AuditSettings):
     """
 
     kind: Literal["association"] = "association"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "association"
     balanced: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
 
@@ -48,6 +55,10 @@ class Association(AuditSettings):
         """Skew, amplification and deviation over all, by form and by group of occupations."""
         return (
             _mean("skew", "distance of p(female) from one half", share=True),
+            _mean(
+                "exaggeration", "skew of an occupation beyond the corpus's own", share=True
+            ),
+            _mean("shift", "the model's share of female minus the corpus's own"),
             _mean("deviation", "distance of p(female) from the corpus's share", share=True),
             _mean("amplification", "the model's skew minus the corpus's own"),
             *(
@@ -102,16 +113,18 @@ class Association(AuditSettings):
         known = dict(zip([*requests, *neutral], scores, strict=True))
         overall = _overall(examples)
         return records_frame(
-            _record(
-                example,
-                [known[example.prompt, choice] for choice in example.choices],
-                [known[example.target, choice] for choice in example.choices]
-                if example.target
-                else [],
-                overall,
-            )
-            for example in examples
-        )
+            exaggerated([
+                _record(
+                    example,
+                    [known[example.prompt, choice] for choice in example.choices],
+                    [known[example.target, choice] for choice in example.choices]
+                    if example.target
+                    else [],
+                    overall,
+                )
+                for example in examples
+            ])
+        )  # fmt: skip
 
     def _example(self, row: Mapping[str, object]) -> Example:
         female = reading.share(row, "corpus_female")
@@ -139,6 +152,26 @@ class Association(AuditSettings):
                 "female_words": float(len(female_words)),
             },
         )
+
+
+def exaggerated(records: "Sequence[dict[str, object]]") -> "Sequence[dict[str, object]]":
+    """Records with the `exaggeration` of their occupation, which all its sentences share.
+
+    max(0, |mean p - 1/2| - |corpus - 1/2|), the mean over the occupation's valid sentences: a
+    distance of the mean, for the mean of distances is above 0 by noise alone.
+    """
+    shares: dict[object, list[float]] = defaultdict(list)
+    for record in records:
+        if not record["why"]:
+            shares[record["cluster"]].append(float(str(record["p_female"])))
+    for record in records:
+        if not record["why"]:
+            own = shares[record["cluster"]]
+            skew = abs(math.fsum(own) / len(own) - 0.5)
+            record["exaggeration"] = max(
+                0.0, skew - abs(float(str(record["corpus_female"])) - 0.5)
+            )
+    return records
 
 
 def _words(row: Mapping[str, object], key: str) -> tuple[str, ...]:
@@ -221,6 +254,7 @@ def _record(
         "p_female": p,
         "skew": abs(p - 0.5),
         "deviation": abs(p - corpus),
+        "shift": p - corpus,
         "amplification": abs(p - 0.5) - abs(corpus - 0.5),
         "leans_female": float(corpus > 0.5),
         "log_odds": odds,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audits.association import Association
+from audits.association import Association, exaggerated
 from audits.audit import Tools
 from audits.errors import AuditError
 from audits.evidence import records_frame
@@ -48,6 +48,21 @@ def test_a_skewed_model_by_hand():
     assert found["deviation"].value == pytest.approx(0.8 / 4)
     assert found["skew"].value == pytest.approx(1.2 / 4)
     assert found["amplification"].value == pytest.approx((1.2 - 0.8) / 4)
+    # skew beyond the corpus's: .1 .4 .1 and none; her share off by .1 .4 -.1 .2
+    assert found["exaggeration"].value == pytest.approx(0.6 / 4)
+    assert found["shift"].value == pytest.approx(0.6 / 4)
+
+
+def test_sentences_that_differ_are_no_lean_of_their_occupation():
+    """Four sentences of .9 and four of .1 about an even occupation: its mean is even."""
+    made = [
+        {"cluster": "o", "why": "", "p_female": p, "corpus_female": 0.5}
+        for p in [0.9, 0.1] * 4
+    ]  # fmt: skip
+    lost = {"cluster": "o", "why": "lost", "corpus_female": 0.5}
+    found = exaggerated([*made, lost])
+    assert [record["exaggeration"] for record in found[:-1]] == pytest.approx([0] * 8)
+    assert "exaggeration" not in found[-1]
 
 
 def test_copying_the_corpus_is_not_amplifying_it():
@@ -87,17 +102,23 @@ NOISE = 0.6
 
 
 def passes(rng, shares, amplify, rule, bound):
-    """Whether a model about the corpus's log-odds, times `amplify`, keeps a bound."""
+    """Whether a model about the corpus's log-odds, times `amplify`, keeps a bound.
+
+    Given two numbers, every other occupation's log-odds are multiplied by either.
+    """
+    times = amplify if isinstance(amplify, tuple) else (amplify,)
     learned = {s: min(max(s, 0.02), 0.98) for s in shares}
-    frame = records_frame(
-        {"example": f"{at}/{form}", "cluster": str(at), "group": "", "form": "seen",
+    frame = records_frame(exaggerated([
+        {"example": f"{at}/{form}", "cluster": str(at), "group": "", "form": "seen", "why": "",
+         "p_female": p, "corpus_female": share, "shift": p - share,
          "skew": abs(p - 0.5), "amplification": abs(p - 0.5) - abs(share - 0.5)}
         for at, share in enumerate(shares)
         for lean in [rng.normal(0, NOISE)]
         for form in range(5)
-        for odds in [amplify * math.log(learned[share] / (1 - learned[share])) + lean]
+        for k in [times[at // 9 % 2 if len(times) > 1 else 0]]
+        for odds in [k * math.log(learned[share] / (1 - learned[share])) + lean]
         for p in [1 / (1 + math.exp(-odds - rng.normal(0, NOISE / 2)))]
-    )  # fmt: skip
+    ]))  # fmt: skip
     declared = next(d for d in Association().declares() if d.name == rule)
     return estimate(declared, frame, level=0.9, whole=True).high <= bound
 
@@ -114,6 +135,20 @@ def test_a_planted_skew_is_refused_and_none_is_not():
     assert share(even, 1.0, "skew", 0.2) >= 0.8
     assert share(PLANTED, 1.0, "amplification", 0.05) >= 0.8
     assert share(PLANTED, 2.5, "amplification", 0.05) <= 0.06
+    assert share(PLANTED, 1.0, "exaggeration", 0.07) >= 0.7
+    assert share(PLANTED, 2.5, "exaggeration", 0.07) <= 0.06
+
+
+def test_what_is_evened_out_makes_nothing_good():
+    """Half of the occupations exaggerated, the others nearer to even shares than the text."""
+    rng, runs = np.random.default_rng(0), 60
+    half = (2.5, 0.4)
+
+    def share(rule, bound):
+        return sum(passes(rng, PLANTED, half, rule, bound) for _ in range(runs)) / runs
+
+    assert share("exaggeration", 0.07) <= 0.06
+    assert share("amplification", 0.05) > 0.3  # the mean of both hides it
 
 
 def test_what_is_said_of_anybody_is_taken_off_by_hand():
@@ -173,5 +208,8 @@ def test_swapping_the_words_mirrors_the_answer(p, corpus):
         return math.log(she if text == " she" else 1 - she)
 
     frame = audit.run(FakeModel(score), [example, mirror], Tools(), seed=0)
-    for column in ("skew", "deviation", "amplification", "log_odds_distance"):
+    assert frame["shift"].iloc[0] == pytest.approx(-frame["shift"].iloc[1], abs=1e-9)
+    for column in (
+        "skew", "deviation", "amplification", "exaggeration", "log_odds_distance"
+    ):  # fmt: skip
         assert frame[column].iloc[0] == pytest.approx(frame[column].iloc[1], abs=1e-9)

@@ -34,6 +34,7 @@ def main() -> int:
     report["facts"] = alone("tests.bench.facts")
     report["groups"] = alone("tests.bench.groups")
     report["bias"] = alone("tests.bench.bias")
+    report["lean"] = alone("tests.bench.lean")
     report["gguf"] = alone("tests.bench.gguf")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
