@@ -74,13 +74,13 @@ class Approval:
 
     @property
     def person(self) -> str:
-        """Who it is, however the name is spelled: `Ann`, `ann` and ` Ann ` are one."""
+        """Who it is, however the name is spelled: `Ann`, `ann` and `Ann.` are one."""
         return person(self.by)
 
 
 def person(name: str) -> str:
-    """A name without what does not make it another one: case and spaces."""
-    return " ".join(name.split()).casefold()
+    """A name without what does not make it another one: case, spaces, punctuation."""
+    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 APPROVED_DIGITS = 12

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from audits.errors import EvidenceError, GateRefused, SpecError
@@ -48,6 +48,11 @@ class Guard:
     ) -> None:
         self._backend, self._memory, self._key, self._clock = backend, memory, key, clock
         self._own: set[str] = set()
+
+    @property
+    def today(self) -> date:
+        """The day, in UTC: waivers hold through it."""
+        return self._clock().astimezone(UTC).date()
 
     def history(self, name: str) -> Chain:
         """The chain as it stands, not compared with its anchors."""
@@ -258,10 +263,23 @@ class Guard:
         return next(found, len(chain.entries) + 1)
 
     def _sign(self, name: str, chain: Chain) -> None:
+        """Sign a head, unless another process with the key has signed a later one meanwhile."""
         assert self._key is not None
         signature = signing.sign(SIGNED_NAME, head_text(name, chain.anchor), self._key)
         signed = {"head": chain.anchor, "signature": signature}
-        self._backend.mark(name, SIGNED, json.dumps(signed))
+        while not self._covered(name, chain):
+            self._backend.mark(name, SIGNED, json.dumps(signed))
+
+    def _covered(self, name: str, chain: Chain) -> bool:
+        """Whether a signature of ours stands there, of this head or of one that holds it."""
+        assert self._key is not None
+        anchor, signature = self.signed_head(name)
+        text = head_text(name, anchor)
+        if not anchor or signing.own_flaw(SIGNED_NAME, text, signature, self._key):
+            return False
+        return anchor == chain.anchor or (
+            self.history(name).holds(anchor) and _seq(anchor) > len(chain.entries)
+        )
 
     @staticmethod
     def _file(memory: Path, name: str) -> Path:
@@ -324,6 +342,10 @@ def misplaced(chain: Chain, pointed: str | None) -> str:
 def interrupted(chain: Chain, pointed: str | None) -> bool:
     """Whether an alias is still where it was before the last move."""
     return chain.move is not None and (chain.move.replaces or None) == pointed
+
+
+def _seq(anchor: str) -> int:
+    return int(anchor.partition(" ")[0])
 
 
 def head_text(name: str, anchor: str) -> str:

@@ -4,6 +4,7 @@ Nothing here touches the environment. Whoever starts the process sets
 `MLFLOW_DISABLE_TELEMETRY` and `DO_NOT_TRACK` before the first store is opened.
 """
 
+import hashlib
 import json
 import logging
 import random
@@ -47,6 +48,10 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
+DIGITS = 9
+"""Of a version's number; a database asks of more than it can hold with an error."""
+
+
 def open_store(
     uri: str, artifact_root: Path | None = None, *, key: Path | None = None
 ) -> VersionStore:
@@ -55,7 +60,7 @@ def open_store(
     Args:
         uri: `sqlite:////abs/path.db`, or the `http(s)://` address of a tracking server.
         artifact_root: where a local registry keeps artifacts; beside the database if None.
-            A server has its own place.
+            A server has its own place; ours remembers the heads of its histories.
         key: private key (PEM) to sign seals and the history with; unsigned if None.
 
     Raises:
@@ -66,7 +71,8 @@ def open_store(
         signing.require()
     if uri.startswith(("http://", "https://")):
         _require_answer(uri)
-        return VersionStore(Mlflow(uri), None, key=key)
+        memory = artifact_root / "heads" / _place(uri) if artifact_root else None
+        return VersionStore(Mlflow(uri), None, key=key, memory=memory)
     if not uri.startswith("sqlite:///"):
         raise SpecError(
             f"{uri}: a registry is sqlite:///PATH or the http(s) address of a server"
@@ -79,6 +85,11 @@ def open_store(
         if not database.exists():
             _create(database)
         return VersionStore(Mlflow(f"sqlite:///{database}"), root, key=key)
+
+
+def _place(uri: str) -> str:
+    """A folder's name for a server."""
+    return hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
 
 
 class Mlflow:
@@ -222,6 +233,8 @@ class Mlflow:
         """One version, or None."""
         from mlflow.exceptions import MlflowException
 
+        if len(number) > DIGITS:
+            return None
         try:
             return _version(self._client.get_model_version(name, number))
         except MlflowException as error:

@@ -16,7 +16,15 @@ from registry.gate import Decision
 from registry.guard import Guard, interrupted, misplaced, utc_now
 from registry.history import Chain
 from registry.seal import Seal
-from registry.store import CHAMPION, Judgement, Snapshot, Version, approvals_in, model_name
+from registry.store import (
+    CHAMPION,
+    PREVIOUS,
+    Judgement,
+    Snapshot,
+    Version,
+    approvals_in,
+    model_name,
+)
 
 
 class Reader:
@@ -28,10 +36,11 @@ class Reader:
         root: Path | None,
         *,
         key: Path | None = None,
+        memory: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._backend, self._root, self._key = backend, root, key
-        memory = root / "heads" if root else None
+        memory = root / "heads" if root else memory
         self._guard = Guard(backend, memory=memory, key=key, clock=clock)
         self._copies = tempfile.TemporaryDirectory(prefix="assay-")
 
@@ -50,7 +59,7 @@ class Reader:
         """The version an alias points at, or None; the champion is who the history says.
 
         Raises:
-            EvidenceError: it is not sealed, or the champion alias was moved by hand.
+            EvidenceError: it is not sealed, or an alias of ours was moved by hand.
         """
         found = self._backend.alias(model_name(name), alias)
         if found is not None and not found.evidence:
@@ -58,6 +67,8 @@ class Reader:
                 f"{name}@{alias}: points at version {found.number}, which was never sealed; "
                 "publish its weights again"
             )
+        if alias == PREVIOUS:
+            self._require_previous(name, found)
         if alias != CHAMPION:
             return found
         chain, pointed = self.history(name), found.number if found else None
@@ -66,6 +77,15 @@ class Reader:
         if said := misplaced(chain, pointed):
             raise EvidenceError(said)
         return found
+
+    def _require_previous(self, name: str, found: Version | None) -> None:
+        move = self.history(name).move
+        before, pointed = move.replaces if move else "", found.number if found else ""
+        if pointed != before:
+            raise EvidenceError(
+                f"{name}: the alias {PREVIOUS} points at {pointed or 'none'}, and the history "
+                f"says {before or 'none'}; put it back"
+            )
 
     def evidence(self, name: str, number: str) -> Evidence:
         """Everything stored about a version, verified against its digests and the history.

@@ -8,6 +8,7 @@ was altered there is not sealed by the next one.
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
@@ -239,6 +240,10 @@ def _changed_files(seal: Seal, folder: Path) -> Found:
     for path in _files(folder):
         if _head(path) in CLOSED and path not in seal.files:
             yield f"file {path}", f"the file {path} was added after the seal; remove it"
+    for path in _links(folder):
+        if _head(path) in CLOSED or path in seal.files:
+            said = f"{path} is a link to elsewhere, which was not sealed; put the file back"
+            yield f"file {path}", said
 
 
 def _changed(kind: str, sealed: Mapping[str, object], now: Mapping[str, object]) -> Found:
@@ -261,6 +266,16 @@ def _show(value: object) -> str:
 def _files(folder: Path) -> list[str]:
     found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return sorted(path for path in found if path != layout.LOADED)
+
+
+def _links(folder: Path) -> list[str]:
+    """Links, and whatever else is neither a file nor a folder; they are not followed."""
+    return sorted(
+        (Path(root) / name).relative_to(folder).as_posix()
+        for root, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if (held := Path(root) / name).is_symlink() or not (held.is_file() or held.is_dir())
+    )
 
 
 def _head(path: str) -> str:

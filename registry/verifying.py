@@ -17,6 +17,7 @@ from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
 from registry.history import SEALED, Chain, Entry, anchored, one_line, unruly
 from registry.policy import Policy
+from registry.resting import lapsed
 from registry.rules import Approved
 from registry.seal import Seal
 from registry.store import (
@@ -98,7 +99,7 @@ def verify(
         return Verification(name, number, tuple(checks))
     checks += _named(chain, which, number)
     try:
-        checks += _version(store, chain, number, today, key, weigh, policy)
+        checks += _version(store, chain, number, which, today, key, weigh, policy)
     except (EvidenceError, StageError) as error:
         checks.append(Check("version", False, str(error)))
     checks += _signed_history(store, chain, key)
@@ -173,6 +174,7 @@ def _version(
     store: Store,
     chain: Chain,
     number: str,
+    which: str,
     today: date,
     key: Path | None,
     weigh: Callable[[Path], str] | None,
@@ -209,7 +211,10 @@ def _version(
             tuple(judgements.held.values()),
         )
         checks += _signed(seal, now.folder, key)
-    checks += _promotion(store, chain, now.version, judgements, today)
+    if _serves(store, chain, which, number):
+        checks += _promotion(chain, now.version, judgements, today)
+    else:
+        checks.append(Check("promotion", True, f"{name}/{number} is not champion"))
     checks += _by_policy(chain, now.version, judgements, policy)
     return checks
 
@@ -369,13 +374,17 @@ def _unlike(old: Decision, new: Decision) -> str:
     return "" if same else f"there are {len(new.findings)} findings, not {len(old.findings)}"
 
 
+def _serves(store: Store, chain: Chain, which: str, number: str) -> bool:
+    """Whether a version is asked about as one in use: champion, or by somebody's alias."""
+    own = not which.isdecimal() and which not in (CANDIDATE, PREVIOUS)
+    return own or number in (chain.champion, store.pointed(chain.model, CHAMPION))
+
+
 def _promotion(
-    store: Store, chain: Chain, version: Version, judgements: _Judgements, today: date
+    chain: Chain, version: Version, judgements: _Judgements, today: date
 ) -> list[Check]:
     """Whether the champion still may be it: a decision that passed, waivers, approvals."""
     where, number = f"{version.name}/{version.number}", version.number
-    if number not in (chain.champion, store.pointed(version.name, CHAMPION)):
-        return [Check("promotion", True, f"{where} is not champion")]
     promoted = chain.last(number, "promotion")
     if promoted is None:
         return [Check("promotion", False, f"{where}: it was never promoted; judge it")]
@@ -383,7 +392,7 @@ def _promotion(
     if by is None or not by.decision.promote:
         said = f"{where}: it was promoted by a decision that does not allow it; judge it again"
         return [Check("promotion", False, said)]
-    wrong = _lapsed(by, where, today) + _withdrawn(version, by, where)
+    wrong = lapsed(by, where, today) + _withdrawn(version, by, where)
     wrong += _against_another(chain, promoted, judgements, where)
     last = list(judgements.held.values())[-1].decision
     note = f"; judged since: {last.sentence}" if last is not by.decision else ""
@@ -437,17 +446,6 @@ def _resting_on(promoted: Entry, judgements: _Judgements) -> Judgement | None:
     if held and held[-1].decision.promote:
         return held[-1]
     return next((j for j in reversed(held) if j.entry.seal == promoted.seal), None)
-
-
-def _lapsed(by: Judgement, where: str, today: date) -> list[str]:
-    policy = validate(Policy, dict(by.policy), f"{where} {layout.POLICY}")
-    rests = [w for f in by.decision.waived if (w := policy.waiver(f.rule))]
-    return [
-        f"{where}: the waiver of {w.owner} for {w.rule}, on which it rests, lapsed on "
-        f"{w.expires}; meet the rule, or renew the waiver and judge again"
-        for w in rests
-        if not w.holds(today)
-    ]
 
 
 def _withdrawn(version: Version, by: Judgement, where: str) -> list[str]:

@@ -21,6 +21,7 @@ from registry.gate import Decision
 from registry.guard import earlier, interrupted, misplaced, require_short, utc_now
 from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
 from registry.reading import Reader
+from registry.resting import lapsed
 from registry.seal import Seal
 from registry.store import (
     CANDIDATE,
@@ -49,9 +50,10 @@ class VersionStore(Reader):
         root: Path | None,
         *,
         key: Path | None = None,
+        memory: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        super().__init__(backend, root, key=key, clock=clock)
+        super().__init__(backend, root, key=key, memory=memory, clock=clock)
         self._docket = Docket(backend, key=key)
         self._subjects: dict[str, card.Subject] = {}
 
@@ -361,6 +363,9 @@ class VersionStore(Reader):
             if last is None or last.verdict is Verdict.FAIL:
                 said = last.sentence if last else "it is to be judged again"
                 raise GateRefused(f"{name}/{target.number}: not rolled back to; {said}")
+            rests = sealing.judgement(self._shelves(target), judged)
+            if gone := lapsed(rests, f"{name}/{target.number}", self._guard.today):
+                raise GateRefused(f"not rolled back to; {gone[0]}")
             return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
 
         chain = self._guard.append(name, write)

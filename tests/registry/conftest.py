@@ -83,3 +83,36 @@ def judge(look):
         return decision
 
     return judged
+
+
+def _pair(folder, name):
+    """A private and a public key as PEM files."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+@pytest.fixture
+def key_pair():
+    """Makes two halves of a key of one's own, in a folder, under a name."""
+    return _pair
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return _pair(tmp_path, "ours")

@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from audits.errors import EvidenceError, SpecError
 from registry import guard, signing
@@ -23,29 +21,6 @@ from registry.verifying import verify
 
 TODAY = date(2026, 11, 24)
 LAX = AtLeast(measure="facts/recall", bound=0.5)
-
-
-def pair(folder, name):
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return private, public
-
-
-@pytest.fixture
-def keys(tmp_path):
-    return pair(tmp_path, "ours")
 
 
 @pytest.fixture
@@ -72,12 +47,12 @@ def problems(store, key=None, which="champion"):
     return verify(store, "toy", which, today=TODAY, key=key).problems
 
 
-def test_a_signature_vouches_for_one_text_under_one_name_by_one_key(keys, tmp_path):
+def test_a_signature_vouches_for_one_text_under_one_name_by_one_key(keys, tmp_path, key_pair):
     private, public = keys
     signature = signing.sign("seal.json", "text", private)
     assert len(signature) < 5000  # a tag of a registered model holds no more
     assert signing.flaw("seal.json", "text", signature, public) == ""
-    other = pair(tmp_path, "other")[1]
+    other = key_pair(tmp_path, "other")[1]
     for said in (
         signing.flaw("seal.json", "texts", signature, public),
         signing.flaw("head.json", "text", signature, public),
@@ -122,10 +97,10 @@ def test_signing_and_verifying_reach_for_no_network(keys):
     assert (done.stdout.strip(), done.returncode) == ("''", 0), done.stderr
 
 
-def test_what_is_signed_verifies_with_its_key_and_no_other(signed, keys, tmp_path):
+def test_what_is_signed_verifies_with_its_key_and_no_other(signed, keys, tmp_path, key_pair):
     assert problems(signed, keys[1]) == ()
     assert problems(signed) == ()
-    seal, history = problems(signed, pair(tmp_path, "other")[1])
+    seal, history = problems(signed, key_pair(tmp_path, "other")[1])
     assert "its seal does not verify: its signature does not fit it and other.pub" in seal
     assert "the history of toy does not verify" in history
 
