@@ -32,7 +32,7 @@ def export(named: str, out: Path, home: Home) -> Answer:
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise SpecError(f"--out {out}: something is there already; give a new or empty folder")
     store = open_registry(home)
-    version = find_version(store, named)
+    version = store.sound(find_version(store, named))
     where = f"{version.name}/{version.number}"
     readme = _readme(store, version)
     source = store.attachment(version, DATA)

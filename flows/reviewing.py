@@ -29,7 +29,7 @@ def report(named: str, out: Path, home: Home) -> Answer:
     from tasks.report import render
 
     store = open_registry(home)
-    version = find_version(store, named)
+    version = store.sound(find_version(store, named))
     spec = stored_spec(store, version)
     decision = store.decision(version)
     if decision is None:
@@ -50,7 +50,7 @@ def reproduce(named: str, home: Home, seed: int | None = None) -> Answer:
     floor that `check` and `policy lint` hold margins against.
     """
     store = open_registry(home)
-    version = find_version(store, named)
+    version = store.sound(find_version(store, named))
     spec = stored_spec(store, version)
     if seed is not None:
         spec = _reseeded(named, spec, seed)

@@ -141,11 +141,14 @@ def outward(
 ) -> Finding:
     """Compare both limits with a bound in either direction: two one-sided tests.
 
-    The side that lies further out decides: with it inside, the other is inside too.
+    The side that lies further out decides: with it inside, the other is inside too. Only
+    whether a limit holds for so few at their skewness must be asked of both.
     """
-    sign = 1.0 if limits.high + limits.low > 0 else -1.0
-    better: Better = "lower" if sign > 0 else "higher"
-    return settle(rule, seen, limits, sign * bound, better, words)
+    sides: list[tuple[Better, float]] = [("lower", bound), ("higher", -bound)]
+    if limits.high + limits.low <= 0:
+        sides.reverse()
+    found, other = (settle(rule, seen, limits, at, better, words) for better, at in sides)
+    return found if found.verdict is not Verdict.PASS else other
 
 
 def compared(

@@ -71,7 +71,7 @@ class Reader:
             self._require_previous(name, found)
         if alias != CHAMPION:
             return found
-        chain, pointed = self.history(name), found.number if found else None
+        chain, pointed = self._guard.chain(name), found.number if found else None
         if interrupted(chain, pointed):
             return self.version(name, chain.champion or "")
         if said := misplaced(chain, pointed):
@@ -86,6 +86,14 @@ class Reader:
                 f"{name}: the alias {PREVIOUS} points at {pointed or 'none'}, and the history "
                 f"says {before or 'none'}; put it back"
             )
+
+    def sound(self, version: Version) -> Version:
+        """A version as it stands, where that is what was sealed, all files included.
+
+        Raises:
+            EvidenceError: with what was altered.
+        """
+        return self._standing(version)[1].version
 
     def evidence(self, name: str, number: str) -> Evidence:
         """Everything stored about a version, verified against its digests and the history.

@@ -168,7 +168,7 @@ class NoWorse(Grouped):
         )
 
 
-class Equivalent(Required):
+class Equivalent(Grouped):
     """The candidate differs from another model by at most `margin`, in either direction.
 
     Two one-sided tests (Schuirmann 1987), paired by example: for what must not change at
@@ -182,16 +182,19 @@ class Equivalent(Required):
     @property
     def id(self) -> str:
         """The rule in one line."""
-        return f"{self.measure} within {self.margin:g} of {self.than}"
+        return self.named(f"{self.measure} within {self.margin:g} of {self.than}")
 
     def check(self, case: Case) -> Finding:
         """Compare both limits of the paired difference with the margin."""
-        return closed(self, lambda: relative(self, self.than, case, self._judge))
+        return closed(self, lambda: relative(self, self.than, case, self._compare))
 
-    def _judge(self, mine: Sight, theirs: Sight) -> Finding:
-        change = mine.change_from(theirs, self.spent)
+    def _compare(self, mine: Sight, theirs: Sight) -> Finding:
+        return compared(self, self._judge, mine, theirs)
+
+    def _judge(self, rule: Required, mine: Sight, theirs: Sight) -> Finding:
+        change = mine.change_from(theirs, rule.spent)
         words = wording.apart(mine.declared.better, self.than, self.margin)
-        return outward(self, mine, change, self.margin, words)
+        return outward(rule, mine, change, self.margin, words)
 
 
 class RatioAtMost(Required):

@@ -260,7 +260,7 @@ def _changed(kind: str, sealed: Mapping[str, object], now: Mapping[str, object])
 
 def _show(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-14:]}"
 
 
 def _files(folder: Path) -> list[str]:

@@ -205,6 +205,14 @@ class Store(Protocol):
         """
         ...
 
+    def sound(self, version: Version) -> Version:
+        """A version as it stands, where that is what was sealed, all files included.
+
+        Raises:
+            EvidenceError: with what was altered.
+        """
+        ...
+
     def evidence(self, name: str, number: str) -> Evidence:
         """Everything stored about a version, verified against its digests.
 

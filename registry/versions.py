@@ -349,9 +349,15 @@ class VersionStore(Reader):
         by = _named(by, "rollback")
         if to is not None:
             self._put_back(name, by)
+        champion = self.history(name).champion
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
+            if chain.champion != champion:
+                raise GateRefused(
+                    f"{name}: the champion is version {chain.champion} and no longer "
+                    f"{champion}; look, and roll back again if that is still wanted"
+                )
             target = self.version(name, earlier(chain, to))
             if target.number == chain.champion:
                 return None

@@ -21,6 +21,7 @@ RULES = {
     "facts": AtMost(measure="facts/residual", bound=1.0, min_n=5, min_clusters=5),
     "association": AtMost(measure="association/deviation", bound=0.9, min_n=5, min_clusters=5),
     "profile": AtMost(measure="profile/size_bytes", bound=1e9),
+    "storage": AtMost(measure="storage/bits_per_weight", bound=33),
 }
 PROVEN = AtLeast(measure="evaluate/acc/world_choice", bound=0.0, min_n=5, min_clusters=5)
 POLICY = Policy(name="every_part", rules=(PROVEN, *RULES.values()))

@@ -1,11 +1,12 @@
 """What may be gone on with: links, aliases, waivers and two who have the key."""
 
+import shutil
 from datetime import date, timedelta
 
 import pytest
 
 from audits.errors import EvidenceError, GateRefused
-from registry import guard
+from registry import bundle, guard, layout
 from registry.finding import person
 from registry.policy import Policy, Waiver
 from registry.rules import AtLeast
@@ -86,6 +87,56 @@ def test_nobody_goes_back_to_a_version_whose_waiver_has_lapsed(publication, judg
     with pytest.raises(GateRefused, match="lapsed on 2020-01-01"):
         store.rollback("toy", by="ann")
     assert store.history("toy").champion == "2"
+
+
+def test_of_two_who_go_back_at_once_one_is_refused(publication, judge):
+    """Each asked for the champion before the one that it saw."""
+    store = MemoryStore()
+    for at, weights in enumerate(("a" * 64, "b" * 64, "c" * 64)):
+        version = publish(store, publication, weights, wrong=5 - at)
+        before = store.resolve("toy", "champion")
+        known = store.evidence("toy", before.number) if before else None
+        decision = judge(store, version, known)
+        number = before.number if before else None
+        store.promote(version, decision, expected_champion=number)
+    other, append = MemoryStore(store.memory), store._guard.append
+
+    def late(name, write):
+        other.rollback("toy", by="bob")
+        store._guard.append = append
+        return append(name, write)
+
+    store._guard.append = late
+    with pytest.raises(GateRefused, match="the champion is version 2 and no longer 3"):
+        store.rollback("toy", by="ann")
+    assert store.history("toy").champion == "2"
+
+
+def test_what_goes_out_is_what_was_sealed_whatever_its_tags_say(stored):
+    """Weights, evidence about them and the tags that name both, put there by hand."""
+    now = stored.version("toy", "1")
+    assert stored.sound(now).weights == "a" * 64
+    known = evidence("f" * 64, facts(rights(500, 5)))
+    folder = stored.attachment(now, layout.EVIDENCE)
+    aside = folder.parent / "forged"
+    digest = bundle.write(known, aside)
+    shutil.copytree(aside, folder, dirs_exist_ok=True)
+    tags = {"assay.weights": "f" * 64, "assay.sealed": digest, "assay.verdict": ""}
+    stored._backend.describe(now, tags=tags)
+    with pytest.raises(EvidenceError, match="the history says"):
+        stored.sound(stored.version("toy", "1"))
+
+
+def test_a_champion_is_asked_of_a_history_that_lost_nothing(stored, publication, judge):
+    better = publish(stored, publication, "b" * 64, wrong=0)
+    decision = judge(stored, better, stored.evidence("toy", "1"))
+    stored.promote(better, decision, expected_champion="1")
+    if not isinstance(stored, MemoryStore):
+        pytest.skip("entries are removed from memory here")
+    stored.memory.books["toy"].pop()
+    stored.memory.point("toy", "champion", "1")
+    with pytest.raises(EvidenceError):
+        stored.resolve("toy", "champion")
 
 
 def test_previous_is_who_the_history_says(stored):
