@@ -1,11 +1,20 @@
 """How far are the shares of groups from even ones, or from those of a text?"""
 
+import math
+
 import numpy as np
 
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Declared, Variation
-from audits.intervals import Floats, Ints, cluster_sums, normal_quantile, score_interval
+from audits.intervals import (
+    Floats,
+    Ints,
+    cluster_sums,
+    normal_quantile,
+    score_interval,
+    t_quantile,
+)
 from audits.resample import Resampled, Statistic
 from audits.sample import Selection, numbers
 
@@ -40,7 +49,9 @@ def interval(declared: Declared, of: Variation, rows: Selection, level: float) -
 
     A distance is never negative, and its own bootstrap excludes 0 even where all is even. No
     distance of the sample is farther from the true one than the sample's shares are from the
-    true shares: the quantile of that distance, from redrawn clusters, is the half-width.
+    true shares: the quantile of that distance, from redrawn clusters, is the half-width,
+    drawn out as Student's t is for so few clusters. Where the shares are the true ones every
+    error moves the distance up, so the lower limit takes the quantile of one side alone.
     """
     cluster, clusters = compact(rows.placed().cluster)
     counts, against, less = _parts(declared, of, rows, cluster, clusters)
@@ -48,11 +59,13 @@ def interval(declared: Declared, of: Variation, rows: Selection, level: float) -
     rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES)
     off = distance(_shares(counts.T @ drawn.T), at[:, 0])
-    half = float(np.nanquantile(off, level))
+    short = t_quantile(level, clusters) / normal_quantile(level)
+    short *= math.sqrt(clusters / (clusters - 1))
+    below, half = (short * float(n) for n in np.nanquantile(off, [(1 + level) / 2, level]))
     if half <= 0:
-        half = score_interval(0.0, clusters, normal_quantile(level))[1]
+        below = half = score_interval(0.0, clusters, normal_quantile(level))[1]
     value = float(distance(at, against)[0])
-    low, high = max(0.0, value - half), min(1.0, value + half)
+    low, high = max(0.0, value - below), min(1.0, value + half)
     se = half / normal_quantile(level)
     return Resampled(low - less, high - less, se, "cluster bootstrap of the shares")
 
