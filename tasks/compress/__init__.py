@@ -6,7 +6,7 @@ from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
-from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.quantize import Awq, Gptq, Rtn, SmoothQuant
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
 from tasks.compress.wanda import Wanda
@@ -15,6 +15,7 @@ from tasks.compress.width import Width
 __all__ = [
     "ActivationSvd",
     "AnyMethod",
+    "Awq",
     "Depth",
     "FineTune",
     "Gptq",
@@ -22,6 +23,7 @@ __all__ = [
     "Magnitude",
     "Method",
     "Rtn",
+    "SmoothQuant",
     "SparseGpt",
     "Svd",
     "Wanda",

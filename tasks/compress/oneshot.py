@@ -2,10 +2,12 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from audits.errors import SpecError
+from audits.errors import SpecError, StageError
+from tasks.compress import balance
 from tasks.compress.folder import Applied, Source, linear_layers
 from tasks.models.quiet import patient_bars, quiet
 
@@ -13,17 +15,47 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Modifier = Callable[[Mapping[str, Any]], Any]
+Quantizer = Callable[[Mapping[str, Any]], Any]
 """From what to quantize, and how finely, to llmcompressor's own object."""
+KvCache = Literal["fp8", "int8", "int4"]
+PACKED = "no run-time gain on this backend: transformers unpacks the weights and keeps floats"
+ROUNDED = (
+    "no run-time gain on this backend: transformers unpacks the weights, rounds what enters a "
+    "layer, and multiplies floats"
+)
+KEPT = "no memory saved on this backend: keys and values are rounded and kept as floats"
 
 
-def rounding() -> Modifier:
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How finely weights of linear layers are stored, and what is rounded as the model runs.
+
+    `group_size` null is one scale per output. `inputs` rounds what enters each layer to so
+    many bits, token by token.
+    """
+
+    bits: int
+    group_size: int | None
+    symmetric: bool = True
+    inputs: int | None = None
+    kv_cache: KvCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Scales that the library finds and moves between layers before it rounds."""
+
+    kind: balance.Kind
+    modifier: Any
+
+
+def rounding() -> Quantizer:
     """Round to nearest."""
     modifiers = _library().modifiers.quantization
     return lambda scheme: modifiers.QuantizationModifier(**scheme)
 
 
-def correcting(*, act_order: bool, dampening: float) -> Modifier:
+def correcting(*, act_order: bool, dampening: float) -> Quantizer:
     """GPTQ."""
     modifiers = _library().modifiers.quantization
     return lambda scheme: modifiers.GPTQModifier(
@@ -31,54 +63,122 @@ def correcting(*, act_order: bool, dampening: float) -> Modifier:
     )
 
 
+def activation_aware(*, grid: int) -> Scaling:
+    """AWQ's scales: the best of `grid` powers of the mean input, by what the block gives."""
+    modifiers = _library().modifiers.transform.awq
+    return Scaling("awq", modifiers.AWQModifier(n_grid=grid))
+
+
+def smoothing(*, strength: float) -> Scaling:
+    """SmoothQuant's scales."""
+    modifiers = _library().modifiers.transform.smoothquant
+    return Scaling("smoothquant", modifiers.SmoothQuantModifier(smoothing_strength=strength))
+
+
 def quantize(
-    modifier: Modifier,
+    quantizer: Quantizer,
     source: Source,
+    scheme: Scheme,
     *,
-    bits: int,
-    group_size: int | None,
-    seen: "Sequence[Mapping[str, torch.Tensor]] | None" = None,
+    seen: "Sequence[Mapping[str, torch.Tensor]]" = (),
+    scaling: Scaling | None = None,
 ) -> Applied:
     """Quantize all linear layers but the head and save them packed.
 
     Raises:
-        SpecError: A group does not divide a layer's width.
+        SpecError: A group does not divide a layer's width, or the library cannot do this to
+            a model of this family.
+        StageError: The scales that the library moved changed the model.
     """
-    library = _library()
     model = source.load()
     layers = linear_layers(model)
-    _check_groups(layers, group_size)
+    _check_groups(layers, scheme.group_size)
+    if scheme.kv_cache is not None:
+        _check_attention(model)
     counts = {name: layer.weight.numel() for name, layer in layers.items()}
-    wanted = modifier(_scheme(model, bits, group_size))
+    said: dict[str, object] = {"run_time": PACKED if scheme.inputs is None else ROUNDED}
+    if scheme.kv_cache is not None:
+        said["kv_cache"] = KEPT
+    wanted = quantizer(_recipe(model, scheme))
+    if scaling is None:
+        _oneshot(model, source, [wanted], seen)
+    else:
+        said |= _scaled(model, source, scaling, wanted, seen)
+    with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
+        model.save_pretrained(str(source.out))
+    fallen = getattr(wanted, "_rtn_fallback_module_names", [])
+    return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)})
+
+
+def _scaled(
+    model: "PreTrainedModel",
+    source: Source,
+    scaling: Scaling,
+    wanted: Any,  # noqa: ANN401 - the library's own object
+    seen: "Sequence[Mapping[str, torch.Tensor]]",
+) -> dict[str, object]:
+    """Scale and quantize, and say how far the scales alone moved the logits."""
+    pairs = balance.require_pairs(scaling.kind, model, seen[0])
+    before = balance.logits(model, seen[0])
+    _oneshot(model, source, [scaling.modifier, wanted], seen)
+    with _unrounded(model):
+        moved = balance.largest_change(before, balance.logits(model, seen[0]))
+    if moved > balance.SAME:
+        raise StageError(
+            f"method {scaling.kind}: the scales alone changed the logits by {moved:.2g} of the "
+            "largest; choose method gptq, which scales nothing"
+        )
+    return {"scaled_pairs": pairs, "logits_moved_by_scales": moved}
+
+
+def _oneshot(
+    model: "PreTrainedModel",
+    source: Source,
+    recipe: Sequence[Any],
+    seen: "Sequence[Mapping[str, torch.Tensor]]",
+) -> None:
     from torch.utils.data import DataLoader
 
-    with contextlib.redirect_stdout(io.StringIO()), quiet(), patient_bars():
+    library = _library()
+    with contextlib.redirect_stdout(io.StringIO()), quiet(), patient_bars(), _unpinned():
         library.oneshot(
             model=model,
             tokenizer=source.tokenizer(),
-            recipe=wanted,
-            dataset=None if seen is None else DataLoader(seen, batch_size=None),
-            num_calibration_samples=len(seen or ()),
-            output_dir=str(source.out),
+            recipe=list(recipe),
+            dataset=DataLoader(seen, batch_size=None) if seen else None,
+            num_calibration_samples=len(seen),
             log_dir=None,
         )
         library.core.reset_session()
-    fallen = getattr(wanted, "_rtn_fallback_module_names", [])
-    return Applied(counts, {"rounded_instead": ", ".join(fallen)})
 
 
-def _scheme(model: "PreTrainedModel", bits: int, group_size: int | None) -> dict[str, Any]:
-    """Symmetric integers for the weights of linear layers; activations stay as they are."""
+def _recipe(model: "PreTrainedModel", scheme: Scheme) -> dict[str, Any]:
     head = model.get_output_embeddings()
     ignore = [name for name, module in model.named_modules() if module is head]
-    strategy = {"strategy": "channel"} if group_size is None else {
-        "strategy": "group", "group_size": group_size,
+    strategy = {"strategy": "channel"} if scheme.group_size is None else {
+        "strategy": "group", "group_size": scheme.group_size,
     }  # fmt: skip
-    weights = {"num_bits": bits, "type": "int", "symmetric": True, **strategy}
-    return {
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
-        "ignore": ignore,
+    group: dict[str, Any] = {
+        "targets": ["Linear"],
+        "weights": {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
+        | strategy,
     }
+    if scheme.inputs is not None:
+        group["input_activations"] = {
+            "num_bits": scheme.inputs, "type": "int", "symmetric": True,
+            "strategy": "token", "dynamic": True,
+        }  # fmt: skip
+    found: dict[str, Any] = {"config_groups": {"group_0": group}, "ignore": ignore}
+    if scheme.kv_cache is not None:
+        found["kv_cache_scheme"] = _KV_CACHE[scheme.kv_cache] | {"symmetric": True}
+    return found
+
+
+_KV_CACHE: Mapping[KvCache, dict[str, Any]] = {
+    "fp8": {"num_bits": 8, "type": "float", "strategy": "tensor"},
+    "int8": {"num_bits": 8, "type": "int", "strategy": "attn_head"},
+    "int4": {"num_bits": 4, "type": "int", "strategy": "attn_head"},
+}
 
 
 def _check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | None) -> None:
@@ -90,6 +190,55 @@ def _check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | Non
             )
 
 
+def _check_attention(model: "PreTrainedModel") -> None:
+    """Refuse a model in which the library would leave keys and values as they are."""
+    from compressed_tensors.quantization.lifecycle.initialize import is_cached_attention_module
+
+    found = sum(is_cached_attention_module(module) for module in model.modules())
+    depth = model.config.num_hidden_layers
+    if found != depth:
+        raise SpecError(
+            f"kv_cache: the library finds the attention of {found} of {depth} layers of "
+            f"{type(model).__name__}; leave kv_cache out"
+        )
+
+
+@contextlib.contextmanager
+def _unrounded(model: "PreTrainedModel") -> Iterator[None]:
+    """While open, a model that will be packed runs on its scaled weights as they are."""
+    from compressed_tensors.quantization.lifecycle import (
+        disable_quantization,
+        enable_quantization,
+    )
+
+    model.apply(disable_quantization)
+    try:
+        yield
+    finally:
+        model.apply(enable_quantization)
+
+
+@contextlib.contextmanager
+def _unpinned() -> Iterator[None]:
+    """Let AWQ run without an accelerator.
+
+    llmcompressor 0.14 pins what it caches for copies to a device, and torch refuses to pin
+    where there is none.
+    """
+    import torch
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if torch.accelerator.is_available():
+        yield
+        return
+    pin = IntermediatesCache.pin_memory
+    IntermediatesCache.pin_memory = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        IntermediatesCache.pin_memory = pin
+
+
 def _library() -> Any:  # noqa: ANN401 - untyped library
     """Import llmcompressor without its talk: it logs to stdout, which is ours for results."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -97,6 +246,8 @@ def _library() -> Any:  # noqa: ANN401 - untyped library
         import llmcompressor.core
         import llmcompressor.modifiers.gptq
         import llmcompressor.modifiers.quantization
+        import llmcompressor.modifiers.transform.awq
+        import llmcompressor.modifiers.transform.smoothquant
         from llmcompressor.logger import LoggerConfig, configure_logger
 
         configure_logger(LoggerConfig(console_log_level=None))
