@@ -8,6 +8,7 @@ from tasks.compress.depth import Depth
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
+from tasks.compress.qat import Qat
 from tasks.compress.quantize import Awq, Gptq, Rtn, SmoothQuant
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.wanda import Wanda
@@ -18,6 +19,7 @@ AnyMethod = Annotated[
     | Gptq
     | Awq
     | SmoothQuant
+    | Qat
     | Magnitude
     | Wanda
     | SparseGpt

@@ -82,17 +82,20 @@ def quantize(
     *,
     seen: "Sequence[Mapping[str, torch.Tensor]]" = (),
     scaling: Scaling | None = None,
+    model: "PreTrainedModel | None" = None,
 ) -> Applied:
     """Quantize all linear layers but the head and save them packed.
+
+    `model` is used up; where there is none, it is the source's.
 
     Raises:
         SpecError: A group does not divide a layer's width, or the library cannot do this to
             a model of this family.
         StageError: The scales that the library moved changed the model.
     """
-    model = source.load()
+    model = model or source.load()
     layers = linear_layers(model)
-    _check_groups(layers, scheme.group_size)
+    check_groups(layers, scheme.group_size)
     if scheme.kv_cache is not None:
         _check_attention(model)
     counts = {name: layer.weight.numel() for name, layer in layers.items()}
@@ -108,6 +111,30 @@ def quantize(
         model.save_pretrained(str(source.out))
     fallen = getattr(wanted, "_rtn_fallback_module_names", [])
     return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)})
+
+
+def check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | None) -> None:
+    """Refuse, before anything is computed, widths that groups do not divide.
+
+    Raises:
+        SpecError: A layer has one.
+    """
+    for name, layer in layers.items():
+        if group_size is not None and layer.in_features % group_size:
+            raise SpecError(
+                f"group_size {group_size} does not divide the width {layer.in_features} of "
+                f"layer {name}; choose a divisor, or null for one scale per output"
+            )
+
+
+def weight_arguments(scheme: Scheme) -> dict[str, Any]:
+    """What compressed-tensors calls the arguments of quantized weights."""
+    strategy = {"strategy": "channel"} if scheme.group_size is None else {
+        "strategy": "group", "group_size": scheme.group_size,
+    }  # fmt: skip
+    return {
+        "num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric, **strategy
+    }  # fmt: skip
 
 
 def _scaled(
@@ -155,14 +182,7 @@ def _oneshot(
 def _recipe(model: "PreTrainedModel", scheme: Scheme) -> dict[str, Any]:
     head = model.get_output_embeddings()
     ignore = [name for name, module in model.named_modules() if module is head]
-    strategy = {"strategy": "channel"} if scheme.group_size is None else {
-        "strategy": "group", "group_size": scheme.group_size,
-    }  # fmt: skip
-    group: dict[str, Any] = {
-        "targets": ["Linear"],
-        "weights": {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
-        | strategy,
-    }
+    group: dict[str, Any] = {"targets": ["Linear"], "weights": weight_arguments(scheme)}
     if scheme.inputs is not None:
         group["input_activations"] = {
             "num_bits": scheme.inputs, "type": "int", "symmetric": True,
@@ -179,15 +199,6 @@ _KV_CACHE: Mapping[KvCache, dict[str, Any]] = {
     "int8": {"num_bits": 8, "type": "int", "strategy": "attn_head"},
     "int4": {"num_bits": 4, "type": "int", "strategy": "attn_head"},
 }
-
-
-def _check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | None) -> None:
-    for name, layer in layers.items():
-        if group_size is not None and layer.in_features % group_size:
-            raise SpecError(
-                f"group_size {group_size} does not divide the width {layer.in_features} of "
-                f"layer {name}; choose a divisor, or null for one scale per output"
-            )
 
 
 def _check_attention(model: "PreTrainedModel") -> None:

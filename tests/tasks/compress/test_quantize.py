@@ -69,6 +69,7 @@ def test_notes_tell_what_was_measured(job):
     notes = job.note.__self__
     parts = sum(notes[f"bytes_{kind}"] for kind in ("layers", "embeddings", "other"))
     assert parts < notes["bytes_files"] < notes["bytes_files_before"]
+    assert notes["seconds_method"] > 0
 
 
 def test_gptq_loses_less_than_rounding_at_four_bits(job, model_folder, tmp_path):
