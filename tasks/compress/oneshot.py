@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audits.errors import SpecError, StageError
 from tasks.compress import balance
+from tasks.compress.calibration import LENGTH, batches
 from tasks.compress.folder import Applied, Source, linear_layers
+from tasks.compress.layer_errors import layer_errors
+from tasks.compress.walk import HELD
 from tasks.models.quiet import patient_bars, quiet
 
 if TYPE_CHECKING:
@@ -86,14 +89,15 @@ def quantize(
 ) -> Applied:
     """Quantize all linear layers but the head and save them packed.
 
-    `model` is used up; where there is none, it is the source's.
+    `model` is used up; where there is none, it is the source's, and each layer's error is
+    measured on identical inputs, those of the first documents.
 
     Raises:
         SpecError: A group does not divide a layer's width, or the library cannot do this to
             a model of this family.
         StageError: The scales that the library moved changed the model.
     """
-    model = model or source.load()
+    given, model = model, model or source.load()
     layers = linear_layers(model)
     check_groups(layers, scheme.group_size)
     if scheme.kv_cache is not None:
@@ -107,10 +111,11 @@ def quantize(
         _oneshot(model, source, [wanted], seen)
     else:
         said |= _scaled(model, source, scaling, wanted, seen)
+    errors = {} if given else _errors(model, source, scaled=scaling is not None)
     with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
         model.save_pretrained(str(source.out))
     fallen = getattr(wanted, "_rtn_fallback_module_names", [])
-    return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)})
+    return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)}, errors)
 
 
 def check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | None) -> None:
@@ -156,6 +161,28 @@ def _scaled(
             "largest; choose method gptq, which scales nothing"
         )
     return {"scaled_pairs": pairs, "logits_moved_by_scales": moved}
+
+
+def _errors(model: "PreTrainedModel", source: Source, *, scaled: bool) -> dict[str, float]:
+    """Each layer's error beside the original, or, once scaled, beside its scaled self.
+
+    GPTQ has written its levels into the weights by now. A scaled layer on scaled inputs gives
+    what the original one gave.
+    """
+    from compressed_tensors.quantization import forward_quantize
+
+    packed = linear_layers(model)
+
+    def new(name: str) -> "torch.Tensor":
+        layer = packed[name]
+        scheme = layer.quantization_scheme
+        found: torch.Tensor = forward_quantize(layer, layer.weight, "weight", scheme.weights)
+        return found
+
+    seen = batches(source, samples=HELD, length=LENGTH) if source.texts else ()
+    original = model if scaled else source.load()
+    with _unrounded(model):
+        return layer_errors(original, linear_layers(original), new, seen)
 
 
 def _oneshot(

@@ -59,6 +59,10 @@ def test_packing_is_real_and_reloads(method, bits_per_weight, job, model_folder)
     assert report["remarks"]["run_time"].startswith("no run-time gain on this backend")
     before, after = (f / "model.safetensors" for f in (model_folder, job.out))
     assert after.stat().st_size < 0.6 * before.stat().st_size
+    errors = report["reconstruction_error"]
+    assert errors.keys() == report["layers"].keys()
+    # a weight of b bits is off by at most half of one of 2^b steps
+    assert all(0 < error < 4.0 ** (2.5 - method.bits) for error in errors.values())
     found = logprobs(job.out)
     assert bool(found.isfinite().all())
     assert drift(job.out, model_folder) < {8: 0.1, 4: 1.5, 3: 3, 2: 5}[method.bits]
@@ -81,6 +85,25 @@ def test_gptq_loses_less_than_rounding_at_four_bits(job, model_folder, tmp_path)
         compress(method, replace(job, out=out))
         drifts.append(drift(out, model_folder))
     assert drifts[0] < drifts[1]
+
+
+def test_a_layers_error_is_that_of_the_weight_that_is_read_from_the_file(job, model_folder):
+    compress(gptq(4), job)
+    report = json.loads((job.out / "compression.json").read_text("utf-8"))
+    before, after = (AutoModelForCausalLM.from_pretrained(f) for f in (model_folder, job.out))
+    name = "model.layers.0.self_attn.q_proj"
+    reached, tokenizer = [], AutoTokenizer.from_pretrained(model_folder)
+    before.get_submodule(name).register_forward_pre_hook(lambda _, x: reached.append(x[0][0]))
+    texts = (CORPUS * 4)[:8]
+    with torch.no_grad():
+        for text in texts:
+            ids = tokenizer(text, return_tensors="pt").input_ids
+            before(ids)
+            after(ids)  # which unpacks it
+        rows = torch.cat(reached)
+        old, new = (model.get_submodule(name).weight for model in (before, after))
+        lost = (rows @ (old - new).T).square().sum() / (rows @ old.T).square().sum()
+    assert report["reconstruction_error"][name] == pytest.approx(float(lost), rel=1e-4)
 
 
 def test_equal_settings_give_equal_files(job, tmp_path):
