@@ -18,7 +18,7 @@ def layer_errors(
     new: "Callable[[str], torch.Tensor]",
     seen: "Sequence[Batch]",
 ) -> dict[str, float]:
-    """By layer, `|WX - W'X|^2 / |WX|^2` (Frobenius) on what reaches it in `model`; 0 is no loss.
+    """By layer, `|WX - W'X|^2 / |WX|^2` (Frobenius; 0 is no loss), X what reaches it.
 
     `new` gives W' of shape (out, in) for a layer's name. A layer that gives only zeros has no
     error, and none has one where no document is given.
