@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tasks.compress.folder import Applied, Source
-    from tasks.compress.oneshot import Scheme
+    from tasks.compress.scheme import Scheme
     from tasks.compress.walk import Batch
 
 
@@ -38,14 +38,14 @@ class Qat(Grid, Trained):
             SpecError: A group does not divide a layer's width, or there is too little text.
             StageError: The loss is no number any more.
         """
-        from tasks.compress.folder import Applied, linear_layers
-        from tasks.compress.oneshot import Scheme, check_groups, quantize, rounding
+        from tasks.compress.folder import Applied
+        from tasks.compress.oneshot import quantize, rounding
+        from tasks.compress.scheme import Scheme, require_quantizable
 
         seen = self.documents(source)
         scheme = Scheme(self.bits, self.group_size, symmetric=self.symmetric)
         model = source.load()
-        layers = linear_layers(model)
-        check_groups(layers, self.group_size)
+        layers = require_quantizable(model, scheme)
         losses = self.train(
             model, seen, lambda batch: {"loss": rounded_loss(model, layers, scheme, batch)}
         )
@@ -79,7 +79,7 @@ def rounded(weight: "torch.Tensor", scheme: "Scheme") -> "torch.Tensor":
     from compressed_tensors.quantization.lifecycle.forward import fake_quantize
     from compressed_tensors.quantization.utils import calculate_qparams
 
-    from tasks.compress.oneshot import weight_arguments
+    from tasks.compress.scheme import weight_arguments
 
     args = QuantizationArgs(**weight_arguments(scheme))
     whole = weight.detach()

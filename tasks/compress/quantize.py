@@ -44,7 +44,8 @@ class Rtn(Grid):
         Raises:
             SpecError: A group does not divide a layer's width.
         """
-        from tasks.compress.oneshot import Scheme, quantize, rounding
+        from tasks.compress.oneshot import quantize, rounding
+        from tasks.compress.scheme import Scheme
 
         scheme = Scheme(self.bits, self.group_size, symmetric=self.symmetric)
         return quantize(rounding(), source, scheme)
@@ -77,7 +78,8 @@ class Gptq(Grid, Calibrated):
             StageError: A layer's Hessian could not be inverted: the library would have
                 rounded it to nearest, which is another method.
         """
-        from tasks.compress.oneshot import Scheme, correcting, quantize
+        from tasks.compress.oneshot import correcting, quantize
+        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
         scheme = Scheme(
@@ -119,7 +121,8 @@ class Awq(Grid, Calibrated):
                 it is not known how to move scales in a model of this family.
             StageError: The scales changed the model.
         """
-        from tasks.compress.oneshot import Scheme, activation_aware, quantize, rounding
+        from tasks.compress.oneshot import activation_aware, quantize, rounding
+        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
         scheme = Scheme(
@@ -156,7 +159,8 @@ class SmoothQuant(Calibrated):
                 model of this family.
             StageError: The scales changed the model.
         """
-        from tasks.compress.oneshot import Scheme, quantize, rounding, smoothing
+        from tasks.compress.oneshot import quantize, rounding, smoothing
+        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
         scheme = Scheme(8, None, inputs=8, kv_cache=self.kv_cache)

@@ -13,8 +13,8 @@ from audits.errors import SpecError
 from tasks.artifact import Artifact, fingerprint
 from tasks.compress import FineTune, Magnitude, Qat, Rtn, compress
 from tasks.compress.folder import linear_layers
-from tasks.compress.oneshot import Scheme
 from tasks.compress.qat import rounded, rounded_loss
+from tasks.compress.scheme import Scheme
 from tasks.compress.training import loss_of
 from tasks.models.testing import tiny_tokenizer
 
@@ -30,7 +30,7 @@ def documents(n=4):
 def unpacked(folder):
     model = AutoModelForCausalLM.from_pretrained(folder)
     loss = loss_of(model, documents())
-    return model, float(loss.detach())
+    return model, loss.item()
 
 
 def of(job, folder, out):
@@ -63,7 +63,7 @@ def test_what_is_trained_is_what_is_written(symmetric, job, model_folder):
     scheme = Scheme(3, 32, symmetric=symmetric)
     written, loss = unpacked(job.out)
     layers = linear_layers(before)
-    assert float(rounded_loss(before, layers, scheme, documents())) == pytest.approx(loss)
+    assert rounded_loss(before, layers, scheme, documents()).item() == pytest.approx(loss)
     for name, layer in layers.items():
         assert torch.equal(rounded(layer.weight, scheme), written.get_submodule(name).weight)
 

@@ -5,14 +5,31 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from audits.errors import SpecError
 from tasks.artifact import Artifact, fingerprint
-from tasks.compress import Awq, Gptq, SmoothQuant, compress
+from tasks.compress import Awq, Gptq, Rtn, SmoothQuant, compress
 from tasks.compress.balance import largest_change, logits, pairs, require_pairs
+from tasks.compress.calibration import batches
+from tasks.compress.folder import Source
+from tasks.compress.oneshot import activation_aware, quantize, rounding
+from tasks.compress.scheme import Scheme
 from tasks.models.load import load_torch
-from tasks.models.testing import REQUESTS, by_hand, tiny_llama, tiny_neox
+from tasks.models.testing import (
+    CORPUS,
+    REQUESTS,
+    by_hand,
+    tiny_llama,
+    tiny_neox,
+    tiny_tokenizer,
+)
 
 FEW = {"samples": 4, "sequence_length": 32}
 IDS = torch.arange(3, 40)[None]
@@ -140,6 +157,32 @@ def test_keys_and_values_are_rounded_after_reloading_with_and_without_a_cache(jo
         assert score.tokens == pytest.approx(by_hand(model, context, continuation), abs=1e-4)
     found = json.loads((tmp_path / "int4" / "compression.json").read_text("utf-8"))
     assert found["remarks"]["kv_cache"].startswith("no memory saved on this backend")
+
+
+def test_a_folder_reloads_to_what_was_in_memory(tmp_path, model_folder):
+    source = Source(model_folder, CORPUS, tmp_path)
+    model = source.load()
+    seen = batches(source, samples=4, length=32)
+    scheme = Scheme(4, 32, symmetric=False, kv_cache="int8")
+    quantize(
+        rounding(), source, scheme, seen=seen, scaling=activation_aware(grid=3), model=model
+    )
+    source.copy_rest()
+    assert largest_change(logits(model, {"input_ids": IDS}), said(tmp_path)) < 1e-5
+
+
+def test_mixtures_are_refused_before_anything_is_computed(of, tmp_path):
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, num_local_experts=2,
+    )  # fmt: skip
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "mixture")
+    tiny_tokenizer().save_pretrained(tmp_path / "mixture")
+    job = of(tmp_path / "mixture")
+    with pytest.raises(SpecError, match="experts of a mixture"):
+        compress(Rtn(bits=4, group_size=32), job)
+    assert not any(job.out.iterdir())
 
 
 def test_keys_and_values_that_the_library_would_leave_are_refused(of, tmp_path):
