@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -179,7 +180,7 @@ STORIES = Path(os.environ.get("ASSAY_DATA", "")).parent / "models" / "stories260
 
 
 @pytest.mark.skipif(not os.environ.get("ASSAY_DATA"), reason="ASSAY_DATA is not set")
-def test_a_real_model_keeps_more_of_its_loss_by_gptq_than_by_rounding(job, tmp_path):
+def test_a_real_model_loses_more_with_fewer_bits_and_less_by_gptq(job, tmp_path):
     data = Path(os.environ["ASSAY_DATA"]) / "tinystories" / "tiny_stories.txt"
     stories = [s for s in data.read_text("utf-8").split("\n") if len(s) > 200]
     seen, held = stories[:64], stories[200:220]
@@ -193,12 +194,18 @@ def test_a_real_model_keeps_more_of_its_loss_by_gptq_than_by_rounding(job, tmp_p
         "dataset": Artifact(kind="dataset", path=str(tmp_path), digest="t"),
     }
     loss = {"none": nats_per_token(STORIES, held)}
-    for method in (Gptq(bits=4, group_size=None), Rtn(bits=4, group_size=None)):
-        out = tmp_path / method.kind
+    few = {"samples": 32, "sequence_length": 128}
+    rtn = [Rtn(bits=bits, group_size=None) for bits in (8, 4, 3, 2)]
+    for method in (*rtn, *(Gptq(**one.model_dump(exclude={"kind"}), **few) for one in rtn)):
+        out = tmp_path / f"{method.kind}{method.bits}"
         out.mkdir()
         compress(method, replace(job, inputs=inputs, out=out))
-        loss[method.kind] = nats_per_token(out, held)
-    assert loss["none"] < loss["gptq"] < loss["rtn"]
+        loss[out.name] = nats_per_token(out, held)
+    for kind in ("rtn", "gptq"):
+        # a perplexity within one per cent
+        assert abs(loss[f"{kind}8"] - loss["none"]) < math.log(1.01)
+        assert loss[f"{kind}8"] < loss[f"{kind}4"] < loss[f"{kind}3"] < loss[f"{kind}2"]
+    assert all(loss[f"gptq{bits}"] < loss[f"rtn{bits}"] for bits in (4, 3, 2))
 
 
 def nats_per_token(folder: Path, texts: list[str]) -> float:
