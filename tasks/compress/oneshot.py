@@ -91,6 +91,7 @@ def quantize(
     errors = {} if given else _errors(model, source, scaled=scaling is not None)
     with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
         model.save_pretrained(str(source.out))
+        library().core.reset_session()
     fallen = getattr(wanted, "_rtn_fallback_module_names", [])
     return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)}, errors)
 
@@ -155,7 +156,6 @@ def _oneshot(
             num_calibration_samples=len(seen),
             log_dir=None,
         )
-        library().core.reset_session()
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def test_scales_alone_leave_the_logits_and_the_folder_reloads(method, job, model
     # per block: norm to q, k, v; norm to gate and up; AWQ also up to down, and not v to o,
     # for two heads share each v
     assert found["remarks"]["scaled_pairs"] == (6 if method is AWQ else 4)
+    assert type(method).__name__.upper() in (job.out / "recipe.yaml").read_text("utf-8").upper()
     worst = max(found["reconstruction_error"].values())
     assert worst < (0.02 if method is AWQ else 1e-3)
     before = AutoModelForCausalLM.from_pretrained(model_folder)
