@@ -71,15 +71,14 @@ def pairs(kind: Kind, model: "PreTrainedModel") -> list[Pair]:
 
     names = {module: name for name, module in model.named_modules()}
     found = []
-    for divided, multiplied in _patterns(kind, model):
-        try:
-            sets = list(match_modules_set(model, (divided, *multiplied)))
-        except ValueError as error:
-            raise SpecError(_unknown(kind, model)) from error
-        for [one], *rest in sets:
-            pair = Pair(one, tuple(layer for some in rest for layer in some))
-            if pair.multiplied and (kind == "smoothquant" or _fits(pair, names)):
-                found.append(pair)
+    try:
+        for divided, multiplied in _patterns(kind, model):
+            for [one], *rest in match_modules_set(model, (divided, *multiplied)):
+                pair = Pair(one, tuple(layer for some in rest for layer in some))
+                if pair.multiplied and (kind == "smoothquant" or _fits(pair, names)):
+                    found.append(pair)
+    except ValueError as error:  # patterns that match in sets of other sizes
+        raise SpecError(_unknown(kind, model)) from error
     if not found:
         raise SpecError(_unknown(kind, model))
     return found
@@ -96,7 +95,8 @@ def logits(model: "PreTrainedModel", batch: Batch) -> "torch.Tensor":
 
 def largest_change(before: "torch.Tensor", after: "torch.Tensor") -> float:
     """Largest change of a logit as a share of the largest logit (of 1, where all are less)."""
-    return float((after - before).abs().max() / before.abs().max().clamp(min=1))
+    moved = (after.cpu() - before.cpu()).abs().max()
+    return float(moved / before.abs().max().clamp(min=1).cpu())
 
 
 def _patterns(kind: Kind, model: "PreTrainedModel") -> "Sequence[tuple[str, Sequence[str]]]":

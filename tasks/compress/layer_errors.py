@@ -29,9 +29,12 @@ def layer_errors(
     lost = dict.fromkeys(layers, 0.0)
 
     def see(name: str, inputs: "torch.Tensor") -> None:
-        rows, weight = inputs.flatten(0, -2), layers[name].weight
+        weight = layers[name].weight
+        rows = inputs.flatten(0, -2).to(weight.device)
         whole[name] += float((rows @ weight.T).double().square().sum())
-        lost[name] += float((rows @ (weight - new(name)).T).double().square().sum())
+        lost[name] += float(
+            (rows @ (weight - new(name).to(weight.device)).T).double().square().sum()
+        )
 
     with torch.no_grad(), inputs_of(layers, see):
         for batch in seen:

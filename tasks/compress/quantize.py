@@ -24,7 +24,7 @@ class Grid(Settings):
     group_size: PositiveInt | None = 128
     """Inputs that share a scale; null gives one scale per output."""
     symmetric: bool = True
-    """Whether zero is a level; otherwise each group has the level that is zero of its own."""
+    """Levels lie evenly about zero; otherwise each group has a zero point of its own."""
 
 
 class Rtn(Grid):
