@@ -13,6 +13,7 @@ from flows.spec import BASE, RunSpec, load_spec
 from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
+from tasks.compress import Calibrated
 from tasks.data import sources
 from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
@@ -140,8 +141,9 @@ def _texts(spec: RunSpec) -> dict[str, str]:
     asked = {name: "evaluate.texts" for name in spec.evaluate.texts}
     if isinstance(spec.model, TrainSettings):
         asked["train"] = "model: training"
-    if any(step.kind == "gptq" for step in steps):
-        asked["calibration"] = "variants: gptq"
+    readers = [step.kind for step in steps if isinstance(step, Calibrated)]
+    if readers:
+        asked["calibration"] = f"variants: {readers[0]}"
     elif steps and "calibration" in set_names(spec.data):
         asked["calibration"] = "variants"
     return asked

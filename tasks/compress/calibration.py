@@ -1,7 +1,7 @@
 """The text a method looks at, encoded as the model's own tokenizer does."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -35,6 +35,9 @@ def batches(source: "Source", *, samples: int, length: int) -> "list[dict[str, t
 class Calibrated(Settings):
     """What methods that look at calibration text have in common."""
 
+    instead: ClassVar[str] = "magnitude"
+    """A method that needs no text."""
+
     samples: PositiveInt = 128
     """Calibration documents, the first ones of the set."""
     sequence_length: Annotated[int, Field(ge=8)] = 256
@@ -50,7 +53,7 @@ class Calibrated(Settings):
         if not source.texts:
             raise SpecError(
                 f"method {kind}: the dataset's set 'calibration' holds no documents; add some "
-                "or choose method magnitude, which needs none"
+                f"or choose method {self.instead}, which needs none"
             )
         found = batches(source, samples=self.samples, length=length)
         n = sum(batch["input_ids"].numel() for batch in found)

@@ -8,12 +8,25 @@ from tasks.compress.depth import Depth
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
-from tasks.compress.quantize import Gptq, Rtn
+from tasks.compress.qat import Qat
+from tasks.compress.quantize import Awq, Gptq, Rtn, SmoothQuant
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
 AnyMethod = Annotated[
-    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth | Svd | ActivationSvd | FineTune,
+    Rtn
+    | Gptq
+    | Awq
+    | SmoothQuant
+    | Qat
+    | Magnitude
+    | Wanda
+    | SparseGpt
+    | Width
+    | Depth
+    | Svd
+    | ActivationSvd
+    | FineTune,
     Field(discriminator="kind"),
 ]

@@ -2,102 +2,193 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audits.errors import SpecError
+from audits.errors import StageError
+from tasks.compress import balance
+from tasks.compress.calibration import LENGTH, batches
 from tasks.compress.folder import Applied, Source, linear_layers
+from tasks.compress.layer_errors import layer_errors
+from tasks.compress.library import library
+from tasks.compress.scheme import KEPT, Scheme, recipe, require_quantizable
+from tasks.compress.walk import HELD
 from tasks.models.quiet import patient_bars, quiet
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Modifier = Callable[[Mapping[str, Any]], Any]
+Quantizer = Callable[[Mapping[str, Any]], Any]
 """From what to quantize, and how finely, to llmcompressor's own object."""
 
 
-def rounding() -> Modifier:
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Scales that the library finds and moves between layers before it rounds."""
+
+    kind: balance.Kind
+    modifier: Any
+
+
+def rounding() -> Quantizer:
     """Round to nearest."""
-    modifiers = _library().modifiers.quantization
+    modifiers = library().modifiers.quantization
     return lambda scheme: modifiers.QuantizationModifier(**scheme)
 
 
-def correcting(*, act_order: bool, dampening: float) -> Modifier:
+def correcting(*, act_order: bool, dampening: float) -> Quantizer:
     """GPTQ."""
-    modifiers = _library().modifiers.quantization
+    modifiers = library().modifiers.quantization
     return lambda scheme: modifiers.GPTQModifier(
         **scheme, actorder="static" if act_order else None, dampening_frac=dampening
     )
 
 
+def activation_aware(*, grid: int) -> Scaling:
+    """AWQ's scales: the best of `grid` powers of the mean input, by what the block gives."""
+    modifiers = library().modifiers.transform.awq
+    return Scaling("awq", modifiers.AWQModifier(n_grid=grid))
+
+
+def smoothing(*, strength: float) -> Scaling:
+    """SmoothQuant's scales."""
+    modifiers = library().modifiers.transform.smoothquant
+    return Scaling("smoothquant", modifiers.SmoothQuantModifier(smoothing_strength=strength))
+
+
 def quantize(
-    modifier: Modifier,
+    quantizer: Quantizer,
     source: Source,
+    scheme: Scheme,
     *,
-    bits: int,
-    group_size: int | None,
-    seen: "Sequence[Mapping[str, torch.Tensor]] | None" = None,
+    seen: "Sequence[Mapping[str, torch.Tensor]]" = (),
+    scaling: Scaling | None = None,
+    model: "PreTrainedModel | None" = None,
 ) -> Applied:
     """Quantize all linear layers but the head and save them packed.
 
+    `model` is used up; where there is none, it is the source's, and each layer's error is
+    measured on identical inputs, those of the first documents.
+
     Raises:
-        SpecError: A group does not divide a layer's width.
+        SpecError: A group does not divide a layer's width, or the library cannot do this to
+            a model of this family.
+        StageError: The scales that the library moved changed the model.
     """
-    library = _library()
-    model = source.load()
-    layers = linear_layers(model)
-    _check_groups(layers, group_size)
+    given, model = model, model or source.load()
+    layers = require_quantizable(model, scheme)
     counts = {name: layer.weight.numel() for name, layer in layers.items()}
-    wanted = modifier(_scheme(model, bits, group_size))
+    said: dict[str, object] = {"run_time": scheme.gain}
+    if scheme.kv_cache is not None:
+        said["kv_cache"] = KEPT
+    wanted = quantizer(recipe(model, scheme))
+    if scaling is None:
+        _oneshot(model, source, [wanted], seen)
+    else:
+        said |= _scaled(model, source, scaling, wanted, seen)
+    errors = {} if given else _errors(model, source, scaled=scaling is not None)
+    with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
+        model.save_pretrained(str(source.out))
+        library().core.reset_session()
+    fallen = getattr(wanted, "_rtn_fallback_module_names", [])
+    return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)}, errors)
+
+
+def _scaled(
+    model: "PreTrainedModel",
+    source: Source,
+    scaling: Scaling,
+    wanted: Any,  # noqa: ANN401 - the library's own object
+    seen: "Sequence[Mapping[str, torch.Tensor]]",
+) -> dict[str, object]:
+    """Scale and quantize, and say how far the scales alone moved the logits."""
+    pairs = balance.require_pairs(scaling.kind, model, seen[0])
+    before = balance.logits(model, seen[0])
+    _oneshot(model, source, [scaling.modifier, wanted], seen)
+    with _unrounded(model):
+        moved = balance.largest_change(before, balance.logits(model, seen[0]))
+    if moved > balance.SAME:
+        raise StageError(
+            f"method {scaling.kind}: the scales alone changed the logits by {moved:.2g} of the "
+            "largest; choose method gptq, which scales nothing"
+        )
+    return {"scaled_pairs": pairs, "logits_moved_by_scales": moved}
+
+
+def _errors(model: "PreTrainedModel", source: Source, *, scaled: bool) -> dict[str, float]:
+    """Each layer's error beside the original, or, once scaled, beside its scaled self.
+
+    GPTQ has written its levels into the weights by now. A scaled layer on scaled inputs gives
+    what the original one gave.
+    """
+    from compressed_tensors.quantization import forward_quantize
+
+    packed = linear_layers(model)
+
+    def new(name: str) -> "torch.Tensor":
+        layer = packed[name]
+        scheme = layer.quantization_scheme
+        found: torch.Tensor = forward_quantize(layer, layer.weight, "weight", scheme.weights)
+        return found
+
+    seen = batches(source, samples=HELD, length=LENGTH) if source.texts else ()
+    original = model if scaled else source.load()
+    with _unrounded(model):
+        return layer_errors(original, linear_layers(original), new, seen)
+
+
+def _oneshot(
+    model: "PreTrainedModel",
+    source: Source,
+    modifiers: Sequence[Any],
+    seen: "Sequence[Mapping[str, torch.Tensor]]",
+) -> None:
     from torch.utils.data import DataLoader
 
-    with contextlib.redirect_stdout(io.StringIO()), quiet(), patient_bars():
-        library.oneshot(
+    with contextlib.redirect_stdout(io.StringIO()), quiet(), patient_bars(), _unpinned():
+        library().oneshot(
             model=model,
             tokenizer=source.tokenizer(),
-            recipe=wanted,
-            dataset=None if seen is None else DataLoader(seen, batch_size=None),
-            num_calibration_samples=len(seen or ()),
-            output_dir=str(source.out),
+            recipe=list(modifiers),
+            dataset=DataLoader(seen, batch_size=None) if seen else None,
+            num_calibration_samples=len(seen),
             log_dir=None,
         )
-        library.core.reset_session()
-    fallen = getattr(wanted, "_rtn_fallback_module_names", [])
-    return Applied(counts, {"rounded_instead": ", ".join(fallen)})
 
 
-def _scheme(model: "PreTrainedModel", bits: int, group_size: int | None) -> dict[str, Any]:
-    """Symmetric integers for the weights of linear layers; activations stay as they are."""
-    head = model.get_output_embeddings()
-    ignore = [name for name, module in model.named_modules() if module is head]
-    strategy = {"strategy": "channel"} if group_size is None else {
-        "strategy": "group", "group_size": group_size,
-    }  # fmt: skip
-    weights = {"num_bits": bits, "type": "int", "symmetric": True, **strategy}
-    return {
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
-        "ignore": ignore,
-    }
+@contextlib.contextmanager
+def _unrounded(model: "PreTrainedModel") -> Iterator[None]:
+    """While open, a model that will be packed runs on its scaled weights as they are."""
+    from compressed_tensors.quantization.lifecycle import (
+        disable_quantization,
+        enable_quantization,
+    )
+
+    model.apply(disable_quantization)
+    try:
+        yield
+    finally:
+        model.apply(enable_quantization)
 
 
-def _check_groups(layers: "Mapping[str, torch.nn.Linear]", group_size: int | None) -> None:
-    for name, layer in layers.items():
-        if group_size is not None and layer.in_features % group_size:
-            raise SpecError(
-                f"group_size {group_size} does not divide the width {layer.in_features} of "
-                f"layer {name}; choose a divisor, or null for one scale per output"
-            )
+@contextlib.contextmanager
+def _unpinned() -> Iterator[None]:
+    """Let AWQ run without an accelerator.
 
+    llmcompressor 0.14 pins what it caches for copies to a device, and torch refuses to pin
+    where there is none.
+    """
+    import torch
+    from llmcompressor.pipelines.cache import IntermediatesCache
 
-def _library() -> Any:  # noqa: ANN401 - untyped library
-    """Import llmcompressor without its talk: it logs to stdout, which is ours for results."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        import llmcompressor
-        import llmcompressor.core
-        import llmcompressor.modifiers.gptq
-        import llmcompressor.modifiers.quantization
-        from llmcompressor.logger import LoggerConfig, configure_logger
-
-        configure_logger(LoggerConfig(console_log_level=None))
-    return llmcompressor
+    if torch.accelerator.is_available():
+        yield
+        return
+    pin = IntermediatesCache.pin_memory
+    IntermediatesCache.pin_memory = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        IntermediatesCache.pin_memory = pin

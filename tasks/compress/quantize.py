@@ -1,30 +1,42 @@
-"""Store weights in few bits, rounded one by one (RTN) or with error correction (GPTQ)."""
+"""Store weights in few bits: rounded, with error correction, or scaled to lose less."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from audits.errors import SpecError, StageError
+from audits.errors import StageError
 from audits.settings import Settings
+from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
     from tasks.compress.folder import Applied, Source
 
-Bits = Literal[3, 4, 8]
+Bits = Literal[2, 3, 4, 8]
+KvCache = Literal["fp8", "int8", "int4"]
+"""What keys and values are rounded to as the model runs: `fp8` with one scale per layer, as
+vLLM runs it, or integers with one per head. All scales come from the calibration text."""
 
 
-class Rtn(Settings):
-    """Round every weight to the nearest of 2^bits levels; looks at no text.
+class Grid(Settings):
+    """The levels that weights of linear layers are rounded to; the head keeps its own."""
 
-    Weights are symmetric integers with one scale per `group_size` inputs, or one per
-    output where `group_size` is null. The head and the embedding keep full precision.
-    """
-
-    version: ClassVar[int] = 1
-
-    kind: Literal["rtn"] = "rtn"
     bits: Bits
     group_size: PositiveInt | None = 128
+    """Inputs that share a scale; null gives one scale per output."""
+    symmetric: bool = True
+    """Levels lie evenly about zero; otherwise each group has a zero point of its own."""
+
+
+class Rtn(Grid):
+    """Round every weight to the nearest of 2^bits levels; looks at no text.
+
+    Weights are integers with one scale per `group_size` inputs, or one per output where
+    `group_size` is null. The head and the embedding keep full precision.
+    """
+
+    version: ClassVar[int] = 2
+
+    kind: Literal["rtn"] = "rtn"
 
     def apply(self, source: "Source") -> "Applied":
         """Write packed weights that transformers loads through compressed-tensors.
@@ -33,56 +45,124 @@ class Rtn(Settings):
             SpecError: A group does not divide a layer's width.
         """
         from tasks.compress.oneshot import quantize, rounding
+        from tasks.compress.scheme import Scheme
 
-        return quantize(rounding(), source, bits=self.bits, group_size=self.group_size)
+        scheme = Scheme(self.bits, self.group_size, symmetric=self.symmetric)
+        return quantize(rounding(), source, scheme)
 
 
-class Gptq(Settings):
+class Gptq(Grid, Calibrated):
     """Quantize column by column and let later columns make up for the error.
 
     Frantar et al., arXiv:2210.17323. What reaches each layer comes from the dataset's
     calibration text. The head and the embedding keep full precision.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    instead: ClassVar[str] = "rtn"
 
     kind: Literal["gptq"] = "gptq"
-    bits: Bits
-    group_size: PositiveInt | None = 128
-    """Inputs that share a scale; null gives one scale per output."""
     act_order: bool = True
     """Take columns with large inputs first; costs nothing at run time."""
     dampening: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Share of the mean diagonal that is added to the Hessian."""
+    kv_cache: KvCache | None = None
     samples: PositiveInt = 256
     """Calibration documents, the first ones of the set."""
-    sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
 
     def apply(self, source: "Source") -> "Applied":
         """Write packed weights that transformers loads through compressed-tensors.
 
         Raises:
-            SpecError: A group does not divide a layer's width, or there is no text.
+            SpecError: A group does not divide a layer's width, or there is too little text.
             StageError: A layer's Hessian could not be inverted: the library would have
                 rounded it to nearest, which is another method.
         """
-        from tasks.compress.calibration import batches
         from tasks.compress.oneshot import correcting, quantize
+        from tasks.compress.scheme import Scheme
 
-        if not source.texts:
-            raise SpecError(
-                "method gptq: the dataset's set 'calibration' holds no documents; add some or "
-                "choose method rtn, which needs none"
-            )
-        modifier = correcting(act_order=self.act_order, dampening=self.dampening)
-        seen = batches(source, samples=self.samples, length=self.sequence_length)
-        applied = quantize(
-            modifier, source, bits=self.bits, group_size=self.group_size, seen=seen
+        seen = self.documents(source)
+        scheme = Scheme(
+            self.bits, self.group_size, symmetric=self.symmetric, kv_cache=self.kv_cache
         )
+        modifier = correcting(act_order=self.act_order, dampening=self.dampening)
+        applied = quantize(modifier, source, scheme, seen=seen)
         if fallen := applied.remarks["rounded_instead"]:
             raise StageError(
                 f"method gptq: the Hessian of {fallen} could not be inverted; give more "
                 f"calibration text or raise dampening (now {self.dampening})"
             )
         return applied
+
+
+class Awq(Grid, Calibrated):
+    """Give inputs that are large in the text finer weights, by scales moved between layers.
+
+    Lin et al., arXiv:2306.00978: before rounding, the weights that read an input are
+    multiplied by its scale and what makes that input is divided by it, which changes nothing
+    else. The scale is a power of the input's mean size (and, in llmcompressor, of the
+    weights': `duo_scaling`), the power with the least squared error of what the block gives.
+    Families that llmcompressor has no pairs of layers for are refused.
+    """
+
+    version: ClassVar[int] = 1
+    instead: ClassVar[str] = "rtn"
+
+    kind: Literal["awq"] = "awq"
+    grid: Annotated[int, Field(ge=3)] = 20
+    """Scales tried for each pair of layers; no scale is the first of them."""
+    kv_cache: KvCache | None = None
+
+    def apply(self, source: "Source") -> "Applied":
+        """Write packed weights that transformers loads through compressed-tensors.
+
+        Raises:
+            SpecError: A group does not divide a layer's width, there is too little text, or
+                it is not known how to move scales in a model of this family.
+            StageError: The scales changed the model.
+        """
+        from tasks.compress.oneshot import activation_aware, quantize, rounding
+        from tasks.compress.scheme import Scheme
+
+        seen = self.documents(source)
+        scheme = Scheme(
+            self.bits, self.group_size, symmetric=self.symmetric, kv_cache=self.kv_cache
+        )
+        scaling = activation_aware(grid=self.grid)
+        return quantize(rounding(), source, scheme, seen=seen, scaling=scaling)
+
+
+class SmoothQuant(Calibrated):
+    """Round weights and what enters each layer to 8 bits, outliers moved into the weights.
+
+    Xiao et al., arXiv:2211.10438, equation 4: an input is divided by
+    max|X|^strength / max|W|^(1 - strength) and the weights that read it are multiplied.
+    llmcompressor takes the range of X, from least to largest, and twice max|W|: at one half
+    the same for inputs around zero. Weights have one scale per output, inputs one per token,
+    found as the model runs. transformers rounds the inputs and then multiplies floats: the
+    loss is that of integer arithmetic, the time is not.
+    """
+
+    version: ClassVar[int] = 1
+    instead: ClassVar[str] = "rtn"
+
+    kind: Literal["smoothquant"] = "smoothquant"
+    strength: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How much of the range goes into the weights: the paper's alpha."""
+    kv_cache: KvCache | None = None
+
+    def apply(self, source: "Source") -> "Applied":
+        """Write 8-bit weights that transformers loads through compressed-tensors.
+
+        Raises:
+            SpecError: There is too little text, or it is not known how to move scales in a
+                model of this family.
+            StageError: The scales changed the model.
+        """
+        from tasks.compress.oneshot import quantize, rounding, smoothing
+        from tasks.compress.scheme import Scheme
+
+        seen = self.documents(source)
+        scheme = Scheme(8, None, inputs=8, kv_cache=self.kv_cache)
+        scaling = smoothing(strength=self.strength)
+        return quantize(rounding(), source, scheme, seen=seen, scaling=scaling)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 
 from tasks import dataset
 from tasks.compress.catalog import AnyMethod
@@ -17,7 +18,8 @@ def compress(method: AnyMethod, job: Job) -> None:
     Calibration text is the dataset's set `calibration`, where there is one. Beside the
     weights stands `compression.json`: the method's settings, the layers it changed, the
     digest of the calibration text, bytes by kind of tensor and bits per weight, and, by
-    layer where the method measures it, the relative squared error on identical inputs.
+    layer where the method measures it, the relative squared error on identical inputs. What
+    the method took, from reading the model to its last file, is noted as `seconds_method`.
 
     Raises:
         SpecError: The method does not fit the model or the data.
@@ -27,7 +29,9 @@ def compress(method: AnyMethod, job: Job) -> None:
     seen = data is not None and dataset.has(data.folder, CALIBRATION)
     texts = dataset.texts(data.folder, CALIBRATION) if data is not None and seen else []
     source = Source(job.inputs["model"].folder, texts, job.out)
+    began = time.perf_counter()
     applied = method.apply(source)
+    job.note("seconds_method", time.perf_counter() - began)
     source.copy_rest()
     measured = sizes(job.out, applied.layers)
     before = sizes(source.model, applied.layers)

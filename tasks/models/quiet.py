@@ -1,6 +1,7 @@
 """Libraries that talk are hushed: progress bars and log lines are ours alone."""
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,15 +52,23 @@ def patient_bars(seconds: float = PATIENCE_S) -> Iterator[None]:
     """
     from tqdm import tqdm
 
-    begin = tqdm.__init__
+    begin, show = tqdm.__init__, tqdm.refresh
 
     def patiently(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - tqdm's own
         kwargs["delay"] = max(seconds, kwargs.get("delay", 0))
         kwargs["leave"] = False
         begin(self, *args, **kwargs)
 
+    def when_due(self: Any, *args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - tqdm's own
+        """As a bar that is told something to show would otherwise show itself at once."""
+        if self.disable or time.time() < getattr(self, "start_t", 0) + self.delay:
+            return None
+        return show(self, *args, **kwargs)
+
     tqdm.__init__ = patiently  # type: ignore[method-assign]  # the one place all bars pass
+    tqdm.refresh = when_due  # type: ignore[method-assign,assignment]  # and the other
     try:
         yield
     finally:
         tqdm.__init__ = begin  # type: ignore[method-assign]  # as it was
+        tqdm.refresh = show  # type: ignore[method-assign]  # as it was

@@ -36,6 +36,7 @@ def main() -> int:
     report["bias"] = alone("tests.bench.bias")
     report["lean"] = alone("tests.bench.lean")
     report["gguf"] = alone("tests.bench.gguf")
+    report["quantizing"] = alone("tests.bench.quantizing")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))

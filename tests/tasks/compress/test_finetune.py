@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from audits.errors import StageError
 from tasks.artifact import Artifact, fingerprint
 from tasks.compress import FineTune, Wanda, compress
-from tasks.compress.finetune import batched, loss_of
+from tasks.compress.training import batched, loss_of
 from tasks.models.testing import tiny_gpt2
 
 
@@ -87,6 +87,16 @@ def test_padding_changes_no_loss(model_folder):
     assert loss_of(model, [short, long]).item() == pytest.approx(apart.item(), rel=1e-5)
 
 
+def test_tokens_that_are_not_labels_are_read_and_not_predicted(model_folder):
+    model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+    ids = torch.arange(5, 11)[None]
+    labels = torch.tensor([[-100, -100, -100, -100, 9, 10]])
+    # of 6 tokens the last 2 count; alone, their loss is that of the whole less that of the rest
+    whole, rest = (float(loss_of(model, [{"input_ids": i}])) for i in (ids, ids[:, :4]))
+    found = loss_of(model, [{"input_ids": ids, "labels": labels}])
+    assert found.item() == pytest.approx((5 * whole - 3 * rest) / 2, rel=1e-4)
+
+
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 99))
 def test_every_epoch_has_each_document_once(n, size, seed):
     seen = [{"input_ids": torch.tensor([[at]])} for at in range(n)]
@@ -101,4 +111,8 @@ def test_a_loss_that_is_no_number_is_named(model_folder):
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(StageError, match="the loss of step 1 is nan; lower learning_rate"):
-        FineTune(steps=1).train(model, [{"input_ids": torch.tensor([[1, 2, 3]])}])
+        FineTune(steps=1).train(
+            model,
+            [{"input_ids": torch.tensor([[1, 2, 3]])}],
+            lambda batch: {"loss": loss_of(model, batch)},
+        )

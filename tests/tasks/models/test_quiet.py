@@ -6,7 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from tasks.compress.folder import Source
-from tasks.compress.quantize import Gptq
+from tasks.compress.quantize import Awq
 from tasks.models.load import load
 from tasks.models.quiet import patient_bars
 from tasks.models.testing import CORPUS
@@ -14,8 +14,9 @@ from tasks.models.testing import CORPUS
 
 def draw(**how) -> str:
     screen = io.StringIO()
-    for _ in tqdm(range(3), desc="busy", file=screen, mininterval=0, miniters=1, **how):
-        pass
+    bar = tqdm(range(3), desc="busy", file=screen, mininterval=0, miniters=1, **how)
+    for n in bar:
+        bar.set_postfix(n=n)  # which draws a bar at once, as AWQ's search does
     return screen.getvalue()
 
 
@@ -42,7 +43,7 @@ def test_bars_come_back_after_an_error():
 def test_quantizing_and_loading_draw_nothing(folder, tmp_path, capfd):
     source = Source(folder("llama"), CORPUS, tmp_path)
     capfd.readouterr()  # Writing the model that the test begins with may be drawn.
-    Gptq(bits=8, group_size=None).apply(source)
+    Awq(bits=8, group_size=None, grid=3, sequence_length=32).apply(source)
     source.copy_rest()
     load(tmp_path, device="cpu")
     said = capfd.readouterr()
