@@ -2,6 +2,7 @@
 
 from tasks.compress.catalog import AnyMethod
 from tasks.compress.depth import Depth
+from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
@@ -9,6 +10,7 @@ from tasks.compress.method import LayerMethod, Method
 from tasks.compress.quantize import Gptq, Rtn
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
+from tasks.compress.student import Student
 from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
@@ -16,6 +18,7 @@ __all__ = [
     "ActivationSvd",
     "AnyMethod",
     "Depth",
+    "Distill",
     "FineTune",
     "Gptq",
     "LayerMethod",
@@ -23,6 +26,7 @@ __all__ = [
     "Method",
     "Rtn",
     "SparseGpt",
+    "Student",
     "Svd",
     "Wanda",
     "Width",

@@ -5,15 +5,28 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.compress.depth import Depth
+from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.quantize import Gptq, Rtn
 from tasks.compress.sparsegpt import SparseGpt
+from tasks.compress.student import Student
 from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
 AnyMethod = Annotated[
-    Gptq | Rtn | Magnitude | Wanda | SparseGpt | Width | Depth | Svd | ActivationSvd | FineTune,
+    Gptq
+    | Rtn
+    | Magnitude
+    | Wanda
+    | SparseGpt
+    | Width
+    | Depth
+    | Svd
+    | ActivationSvd
+    | FineTune
+    | Distill
+    | Student,
     Field(discriminator="kind"),
 ]

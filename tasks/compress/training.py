@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.compress.walk import Batch
 
     Loss = Callable[[Sequence[Batch]], Mapping[str, torch.Tensor]]
-    """From some documents to numbers by name; `loss` is the one that is minimized."""
+    """From some documents to numbers by name; `loss` is minimized, `tokens` are counted."""
 
 BETAS = (0.9, 0.95)
 IGNORED = -100
@@ -66,9 +66,11 @@ class Trained(Calibrated):
         losses = self.train(model, seen, loss, more)
         with quiet():
             model.save_pretrained(str(source.out))
+        counts = [step.pop("tokens") for step in losses if "tokens" in step]
         said = {
             **{f"{name}_first": value for name, value in losses[0].items()},
             **{f"{name}_last": value for name, value in losses[-1].items()},
+            **({"tokens": int(sum(counts))} if counts else {}),
             "share_of_zeros_before": before,
             "share_of_zeros": share_of_zeros(weights.values()),
         }
