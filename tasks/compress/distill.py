@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from audits.errors import SpecError
+from tasks.compress.adapter import Adapter
 from tasks.compress.generated import Generation
 from tasks.compress.losses import Mean
 from tasks.compress.teacher import Teacher
@@ -59,6 +60,8 @@ class Distill(Trained):
     """Weight of the difference of hidden states."""
     attention: Weight = 0.0
     """Weight of the difference of attention."""
+    adapter: Adapter | None = None
+    """Train low-rank adapters, which are merged afterwards, and leave all else as it is."""
     generation: Generation | None = None
     """How the text is written, where a teacher or the student writes it."""
 
@@ -110,6 +113,7 @@ class Distill(Trained):
                 what is to be compared inside is not there.
             StageError: The loss is no number any more.
         """
+        from tasks.compress.adapter import adapt
         from tasks.compress.generated import require_positions
         from tasks.compress.objective import Objective, projections, require_comparable
         from tasks.compress.teacher import (
@@ -137,6 +141,9 @@ class Distill(Trained):
             require_comparable(student, teachers, self, seen[0])
         else:
             teachers = []
+        if self.adapter is not None:
+            factors = adapt(student, self.adapter, keep_zeros=self.keep_zeros, seed=self.seed)
+            said["adapter_parameters"] = sum(factor.numel() for factor in factors)
         own = projections(student, teachers[0], self.seed) if self.hidden else []
         loss = Objective(student, teachers, self, own, random.Random(self.seed))
         applied = self.fit(source, student, seen, loss, own)

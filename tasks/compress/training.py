@@ -57,13 +57,15 @@ class Trained(Calibrated):
         Raises:
             StageError: The loss is no number any more.
         """
+        from tasks.compress.adapter import merge
         from tasks.compress.blocks import linears_of, weight_of
         from tasks.compress.folder import Applied
         from tasks.models.quiet import quiet
 
-        weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
-        before = share_of_zeros(weights.values())
+        before = share_of_zeros(map(weight_of, linears_of(model).values()))
         losses = self.train(model, seen, loss, more)
+        merge(model)
+        weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
         with quiet():
             model.save_pretrained(str(source.out))
         counts = [step.pop("tokens") for step in losses if "tokens" in step]
@@ -139,7 +141,8 @@ def zeros_of(
     found = []
     for layer in linears_of(model).values():
         weight = layer.weight
-        assert isinstance(weight, torch.nn.Parameter)
+        if not isinstance(weight, torch.nn.Parameter):
+            continue  # the sum of an adapter, which has a mask of its own
         zero = weight.detach() == 0
         if zero.any():
             found.append((weight, zero))
