@@ -174,9 +174,12 @@ def keep(written: Sequence[Written], file: Path) -> str:
 
 
 def _ends(model: "PreTrainedModel") -> list[int]:
-    """The tokens that end a text, as the config says."""
-    named = getattr(model.config, "eos_token_id", None)
-    return [named] if isinstance(named, int) else list(named or ())
+    """The tokens that end a text, as generation_config.json says, or else the config."""
+    for config in (model.generation_config, model.config):
+        named = getattr(config, "eos_token_id", None)
+        if named is not None:
+            return [named] if isinstance(named, int) else list(named)
+    return []
 
 
 def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: "torch.Tensor") -> str:

@@ -227,7 +227,7 @@ def test_what_a_teacher_wrote_is_kept_and_its_beginnings_are_not_learned(distil,
 
 def test_the_likeliest_text_is_what_the_model_ranks_first(model_folder):
     model = open_teacher(model_folder)
-    model.config.eos_token_id = None
+    model.generation_config.eos_token_id = model.config.eos_token_id = None
     prompts = torch.cat([one["input_ids"] for one in rows_of(4, 4)])
     rows = continued(model, prompts, Generation(new_tokens=3, temperature=0), 0)
     with torch.no_grad():
@@ -249,7 +249,7 @@ def test_nothing_after_an_end_is_read_or_learned(model_folder):
     prompts = torch.cat([one["input_ids"] for one in rows_of(4, 4)])
     how = Generation(new_tokens=5, temperature=0)
     free = continued(model, prompts, how, 0)
-    model.config.eos_token_id = end = int(free.ids[0, 5])
+    model.generation_config.eos_token_id = end = int(free.ids[0, 5])
     at = free.ids[0].tolist().index(end, 4)
     rows = continued(model, prompts[:1], how, 0)
     assert rows.mask[0].tolist()[: at + 1] == [1] * (at + 1)
