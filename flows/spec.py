@@ -116,9 +116,9 @@ class RunSpec(Settings):
         try:
             TopologicalSorter(taught).prepare()
         except CycleError as error:
-            circle = ", ".join(reversed(error.args[1]))
+            circle = " from ".join(reversed(error.args[1]))
             raise ValueError(
-                f"variants: each of {circle} learns from the next; let one learn from {BASE}"
+                f"variants: they learn in a circle ({circle}); let one learn from {BASE}"
             ) from error
         return self
 
