@@ -7,13 +7,14 @@ from typing import Any
 
 from audits.errors import SpecError
 from audits.estimand import Better
+from flows.chains import teachers_of
 from flows.home import Home
 from flows.sizing import sizes
-from flows.spec import BASE, RunSpec, load_spec
+from flows.spec import BASE, RunSpec, is_name, load_spec
 from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
-from tasks.compress import Calibrated
+from tasks.compress import Calibrated, Distill
 from tasks.data import sources
 from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
@@ -104,8 +105,37 @@ def require_sound(spec: RunSpec, home: Home) -> None:
         from tasks.models.folder import check_reference
 
         check_reference(spec.model.path, spec.model.revision)
+    _require_teachers(spec)
     sources(spec.data, home.data_roots)
     _require_sets(spec, home)
+
+
+def _require_teachers(spec: RunSpec) -> None:
+    """Raise SpecError where a teacher elsewhere is no model, or has other tokens.
+
+    Tokens are compared where both models are folders; the stage compares them in any case.
+    """
+    from tasks.models.folder import check_reference
+
+    for step in (step for variant in spec.variants for step in variant.steps):
+        for named in teachers_of(step):
+            if not is_name(named):
+                check_reference(named)
+                if isinstance(step, Distill) and step.listens:
+                    _require_shared_tokens(spec, named)
+
+
+def _require_shared_tokens(spec: RunSpec, teacher: str) -> None:
+    from tasks.compress.teacher import require_shared_vocabulary
+    from tasks.models.folder import is_folder
+
+    base = spec.model
+    if isinstance(base, CheckpointSettings) and is_folder(base.path) and is_folder(teacher):
+        require_shared_vocabulary(_folder(base.path), _folder(teacher))
+
+
+def _folder(ref: str) -> Path:
+    return Path(ref).expanduser()
 
 
 def _require_sets(spec: RunSpec, home: Home) -> None:

@@ -1,16 +1,16 @@
 """What a run file makes, in order: calls in, sealed artifacts out. Knows no orchestrator."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from audits.catalog import AnyAudit
 from audits.errors import SpecError
 from audits.plugin import Plugin
+from flows.chains import Chains, Perform, checkpoint_call
 from flows.home import Home
-from flows.spec import BASE, UNTRAINED, RunSpec, Variant
-from tasks.artifact import Artifact, fingerprint
+from flows.spec import BASE, UNTRAINED, RunSpec
+from tasks.artifact import Artifact
 from tasks.audit import AuditRun
 from tasks.data import AnyData, WorldData, sources
 from tasks.data.catalog import entry, find
@@ -23,10 +23,7 @@ from tasks.scorers import origins
 from tasks.stages import call
 from tasks.storage import NAME as STORAGE
 from tasks.storage import STEP, StorageSettings
-from tasks.train import CheckpointSettings, TrainSettings
-
-Perform = Callable[[Call], Artifact]
-"""Carries out a call: Prefect in a run, directly in `reproduce` and in tests."""
+from tasks.train import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,9 @@ def make(spec: RunSpec, home: Home, perform: Perform) -> Made:
     tokenizer, base = base_model(spec, home, dataset, perform)
     controls = control_parts(spec, home, dataset, tokenizer, perform)
     candidates = [_measure(spec, home, BASE, base, base, (), dataset, perform)]
+    chains = Chains(spec, home, base, dataset, perform)
     for variant in spec.variants:
-        steps = _chain(home, variant, base, dataset, perform)
+        steps = chains.steps(variant.name)
         candidates.append(
             _measure(spec, home, variant.name, steps[-1], base, steps, dataset, perform)
         )
@@ -138,25 +136,6 @@ def control_parts(
         label = f"{audit.title} of {control} twin"
         found[name] = perform(audit_call(settings, inputs, home, label))
     return found
-
-
-def checkpoint_call(model: CheckpointSettings, home: Home) -> Call:
-    """The call that brings an existing checkpoint in; its content is part of the key."""
-    folder = Path(model.path).expanduser()
-    sources = {model.path: fingerprint(folder)} if folder.is_dir() else {}
-    return call("checkpoint", model, {}, root=home.artifacts, label=BASE, sources=sources)
-
-
-def _chain(
-    home: Home, variant: Variant, base: Artifact, dataset: Artifact, perform: Perform
-) -> tuple[Artifact, ...]:
-    made: list[Artifact] = []
-    for number, method in enumerate(variant.steps, 1):
-        source = made[-1] if made else base
-        label = variant.name if len(variant.steps) == 1 else f"{variant.name} step {number}"
-        inputs = {"model": source, "dataset": dataset}
-        made.append(perform(call("compress", method, inputs, root=home.artifacts, label=label)))
-    return tuple(made)
 
 
 def _measure(

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from audits.errors import EvidenceError, SpecError
+from flows.chains import Perform
 from flows.home import Home, open_registry
 from flows.judging import Judged
 from flows.ledger import Entry, Ledger
-from flows.plan import Candidate, Made, Perform
+from flows.plan import Candidate, Made
 from flows.spec import RunSpec
 from registry.card import PROSE, escape
 from registry.store import Dataset

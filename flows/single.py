@@ -9,11 +9,11 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from audits.settings import Settings
+from flows.chains import checkpoint_call, compress_call, teachers_of
 from flows.home import Home
 from flows.plan import (
     audit_call,
     base_model,
-    checkpoint_call,
     control_parts,
     data_call,
     evaluate_call,
@@ -27,7 +27,7 @@ from registry import parts
 from registry.documents import read_yaml, validate
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun, require_dataset
-from tasks.compress import AnyMethod
+from tasks.compress import AnyMethod, Distill
 from tasks.data import AnyData, WorldData
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.settings import ALL_METRICS
@@ -69,9 +69,19 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
     _require_new(out)
     inputs = {"model": find_model(model, home), **dataset_input(data, home)}
     _require_safetensors(inputs["model"].folder)
-    made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
+    taught = [find_model(named, home) for named in _teachers(settings)]
+    made = perform(compress_call(settings, inputs, taught, home, model))
     folder = _copy(made.folder, out)
     return {"model": str(folder), "digest": made.digest}, f"model    {folder}"
+
+
+def _teachers(method: AnyMethod) -> tuple[str, ...]:
+    """The models that a step is told to learn from; here there is no base to learn from."""
+    if isinstance(method, Distill) and not method.teachers:
+        raise SpecError(
+            '--method: distill names no teacher; give one, like "teachers": ["path/of/a/model"]'
+        )
+    return teachers_of(method)
 
 
 def evaluate(model: str, asked: Mapping[str, object], data: Path | None, home: Home) -> Answer:

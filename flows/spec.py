@@ -1,7 +1,9 @@
 """The run file: YAML in, one frozen `RunSpec` out."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -13,7 +15,7 @@ from audits.estimand import Declared
 from audits.settings import Settings
 from registry.documents import read_yaml, validate
 from registry.policy import Policy, load_policy
-from tasks.compress import AnyMethod
+from tasks.compress import AnyMethod, Distill
 from tasks.data import AnyData, WorldData
 from tasks.evaluate import EvaluateSettings
 from tasks.profile import ProfileSettings
@@ -21,7 +23,8 @@ from tasks.storage import NAME as STORAGE
 from tasks.storage import StorageSettings
 from tasks.train import AnyModel, TrainSettings
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAMED = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
+Name = Annotated[str, Field(pattern=f"^{NAMED.pattern}$")]
 
 Control = Literal["untrained", "untrained_2", "untrained_3", "shuffled", "taught", "amplified"]
 """Twins of the base model: never trained (of three different beginnings, for what one draw of
@@ -48,11 +51,25 @@ BASE = "base"
 """Name of the uncompressed candidate, which is always one."""
 
 
+def is_name(teacher: str) -> bool:
+    """Whether a teacher is one of the run's candidates, and no folder or model of the hub."""
+    return NAMED.fullmatch(teacher) is not None
+
+
 class Variant(Settings):
     """A candidate made from the base model by a chain of steps."""
 
     name: Name
     steps: Annotated[tuple[AnyMethod, ...], Field(min_length=1)]
+
+    def teachers(self) -> tuple[str, ...]:
+        """Every model that a step names to learn from."""
+        return tuple(
+            teacher.model
+            for step in self.steps
+            if isinstance(step, Distill)
+            for teacher in step.teachers
+        )
 
 
 class RunSpec(Settings):
@@ -84,6 +101,30 @@ class RunSpec(Settings):
     def _variants_differ(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
         _refuse_doubles([BASE, *(v.name for v in variants)], "variant")
         return variants
+
+    @model_validator(mode="after")
+    def _teachers_are_there(self) -> "RunSpec":
+        """Refuse teachers that are no variant, and variants that teach in a circle."""
+        taught = {
+            variant.name: [name for name in variant.teachers() if is_name(name)]
+            for variant in self.variants
+        }
+        for variant, names in taught.items():
+            for name in names:
+                if name != BASE and name not in taught:
+                    known = ", ".join([BASE, *taught])
+                    raise ValueError(
+                        f"variants: {variant} learns from {name!r}, which is none of {known}; "
+                        f"a model elsewhere is a path like ./{name}, or owner/name of the hub"
+                    )
+        try:
+            TopologicalSorter(taught).prepare()
+        except CycleError as error:
+            circle = " from ".join(reversed(error.args[1]))
+            raise ValueError(
+                f"variants: they learn in a circle ({circle}); let one learn from {BASE}"
+            ) from error
+        return self
 
     @field_validator("audits")
     @classmethod

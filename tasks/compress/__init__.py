@@ -3,6 +3,7 @@
 from tasks.compress.calibration import Calibrated
 from tasks.compress.catalog import AnyMethod
 from tasks.compress.depth import Depth
+from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
@@ -11,6 +12,7 @@ from tasks.compress.qat import Qat
 from tasks.compress.quantize import Awq, Gptq, Rtn, SmoothQuant
 from tasks.compress.sparsegpt import SparseGpt
 from tasks.compress.stage import compress
+from tasks.compress.student import Student
 from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
@@ -20,6 +22,7 @@ __all__ = [
     "Awq",
     "Calibrated",
     "Depth",
+    "Distill",
     "FineTune",
     "Gptq",
     "LayerMethod",
@@ -29,6 +32,7 @@ __all__ = [
     "Rtn",
     "SmoothQuant",
     "SparseGpt",
+    "Student",
     "Svd",
     "Wanda",
     "Width",

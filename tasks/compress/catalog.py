@@ -5,12 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.compress.depth import Depth
+from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.qat import Qat
 from tasks.compress.quantize import Awq, Gptq, Rtn, SmoothQuant
 from tasks.compress.sparsegpt import SparseGpt
+from tasks.compress.student import Student
 from tasks.compress.wanda import Wanda
 from tasks.compress.width import Width
 
@@ -27,6 +29,8 @@ AnyMethod = Annotated[
     | Depth
     | Svd
     | ActivationSvd
-    | FineTune,
+    | FineTune
+    | Distill
+    | Student,
     Field(discriminator="kind"),
 ]

@@ -28,6 +28,8 @@ class Source:
     model: Path
     texts: Sequence[str]
     out: Path
+    teachers: Sequence[Path] = ()
+    """Further models, for a method that learns from some."""
 
     def load(self) -> "PreTrainedModel":
         """Load the model in float32, fresh: a method may change what it gets.

@@ -30,6 +30,22 @@ def rebuild(
         SpecError: The changed config is none the family allows, or describes other shapes:
             it has no field for what is left of `what`.
     """
+    made = fresh(model, config, what=what, seed=0)
+    shapes = {name: tensor.shape for name, tensor in made.state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in state.items()}:
+        raise SpecError(_refusal(model, what))
+    made.load_state_dict(dict(state))
+    return made
+
+
+def fresh(
+    model: "PreTrainedModel", config: Mapping[str, object], *, what: str, seed: int
+) -> "PreTrainedModel":
+    """A model of the same class with a changed config and random weights, in eval mode.
+
+    Raises:
+        SpecError: The changed config is none the family allows.
+    """
     import torch
     from huggingface_hub.errors import StrictDataclassError
 
@@ -39,14 +55,11 @@ def rebuild(
     try:
         changed.validate()
         with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             made: PreTrainedModel = type(model)(changed)
     except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise SpecError(f"{_refusal(model, what)} ({why:.200})") from error
-    shapes = {name: tensor.shape for name, tensor in made.state_dict().items()}
-    if shapes != {name: tensor.shape for name, tensor in state.items()}:
-        raise SpecError(_refusal(model, what))
-    made.load_state_dict(dict(state))
     return made.eval()
 
 

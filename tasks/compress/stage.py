@@ -3,10 +3,12 @@
 import hashlib
 import json
 import time
+from pathlib import Path
 
 from tasks import dataset
 from tasks.compress.catalog import AnyMethod
 from tasks.compress.folder import Source, sizes
+from tasks.compress.teacher import ROLE
 from tasks.job import Job
 
 CALIBRATION = "calibration"
@@ -28,7 +30,7 @@ def compress(method: AnyMethod, job: Job) -> None:
     data = job.inputs.get("dataset")
     seen = data is not None and dataset.has(data.folder, CALIBRATION)
     texts = dataset.texts(data.folder, CALIBRATION) if data is not None and seen else []
-    source = Source(job.inputs["model"].folder, texts, job.out)
+    source = Source(job.inputs["model"].folder, texts, job.out, _teachers(job))
     began = time.perf_counter()
     applied = method.apply(source)
     job.note("seconds_method", time.perf_counter() - began)
@@ -51,6 +53,12 @@ def compress(method: AnyMethod, job: Job) -> None:
     if applied.errors:
         job.note("reconstruction_error", dict(applied.errors))
     job.note("bytes_files_before", before["bytes_files"])
+
+
+def _teachers(job: Job) -> list[Path]:
+    """The inputs that are teachers, in the order in which the method names them."""
+    numbers = [role.removeprefix(ROLE) for role in job.inputs if role.startswith(ROLE)]
+    return [job.inputs[f"{ROLE}{at}"].folder for at in sorted(map(int, numbers))]
 
 
 def _digest(texts: list[str]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.compress.walk import Batch
 
     Loss = Callable[[Sequence[Batch]], Mapping[str, torch.Tensor]]
-    """From some documents to numbers by name; `loss` is the one that is minimized."""
+    """From some documents to numbers by name; `loss` is minimized, `tokens` are counted."""
 
 BETAS = (0.9, 0.95)
 IGNORED = -100
@@ -57,18 +57,22 @@ class Trained(Calibrated):
         Raises:
             StageError: The loss is no number any more.
         """
+        from tasks.compress.adapter import merge
         from tasks.compress.blocks import linears_of, weight_of
         from tasks.compress.folder import Applied
         from tasks.models.quiet import quiet
 
-        weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
-        before = share_of_zeros(weights.values())
+        before = share_of_zeros(map(weight_of, linears_of(model).values()))
         losses = self.train(model, seen, loss, more)
+        merge(model)
+        weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
         with quiet():
             model.save_pretrained(str(source.out))
+        counts = [step.pop("tokens") for step in losses if "tokens" in step]
         said = {
             **{f"{name}_first": value for name, value in losses[0].items()},
             **{f"{name}_last": value for name, value in losses[-1].items()},
+            **({"tokens": int(sum(counts))} if counts else {}),
             "share_of_zeros_before": before,
             "share_of_zeros": share_of_zeros(weights.values()),
         }
@@ -137,7 +141,8 @@ def zeros_of(
     found = []
     for layer in linears_of(model).values():
         weight = layer.weight
-        assert isinstance(weight, torch.nn.Parameter)
+        if not isinstance(weight, torch.nn.Parameter):
+            continue  # the sum of an adapter, which has a mask of its own
         zero = weight.detach() == 0
         if zero.any():
             found.append((weight, zero))

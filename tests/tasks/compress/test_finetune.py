@@ -92,7 +92,7 @@ def test_tokens_that_are_not_labels_are_read_and_not_predicted(model_folder):
     ids = torch.arange(5, 11)[None]
     labels = torch.tensor([[-100, -100, -100, -100, 9, 10]])
     # of 6 tokens the last 2 count; alone, their loss is that of the whole less that of the rest
-    whole, rest = (float(loss_of(model, [{"input_ids": i}])) for i in (ids, ids[:, :4]))
+    whole, rest = (loss_of(model, [{"input_ids": i}]).item() for i in (ids, ids[:, :4]))
     found = loss_of(model, [{"input_ids": ids, "labels": labels}])
     assert found.item() == pytest.approx((5 * whole - 3 * rest) / 2, rel=1e-4)
 
