@@ -1,6 +1,5 @@
 """From a model and a method to a compressed model that says what was done to it."""
 
-import hashlib
 import json
 
 from tasks import dataset
@@ -34,7 +33,7 @@ def compress(method: AnyMethod, job: Job) -> None:
     report = {
         "method": method.model_dump(mode="json"),
         "version": method.version,
-        "calibration": _digest(texts),
+        "calibration": source.text_digest,
         "layers": dict(applied.layers),
         "reconstruction_error": dict(applied.errors),
         "remarks": {k: v for k, v in applied.remarks.items() if v != ""},
@@ -47,8 +46,3 @@ def compress(method: AnyMethod, job: Job) -> None:
     if applied.errors:
         job.note("reconstruction_error", dict(applied.errors))
     job.note("bytes_files_before", before["bytes_files"])
-
-
-def _digest(texts: list[str]) -> str:
-    """Identity of the calibration text: its documents, in order."""
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

@@ -73,6 +73,27 @@ def read(file: Path) -> Header:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor of a file: its name, type and bytes, scales included."""
+
+    name: str
+    type: str
+    bytes: int
+
+
+def tensors(file: Path) -> tuple[Stored, ...]:
+    """The table of a file's tensors, in their order.
+
+    Raises:
+        SpecError: it is no GGUF file or damaged, or the extra is not installed.
+    """
+    return tuple(
+        Stored(one.name, one.tensor_type.name, int(one.n_bytes))
+        for one in _reader(file).tensors
+    )
+
+
 def runner_version() -> str:
     """Version of llama-cpp-python, which fixes that of llama.cpp.
 
