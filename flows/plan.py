@@ -12,6 +12,7 @@ from flows.home import Home
 from flows.spec import BASE, UNTRAINED, RunSpec, Variant
 from tasks.artifact import Artifact, fingerprint
 from tasks.audit import AuditRun
+from tasks.compress import AnyMethod
 from tasks.data import AnyData, WorldData, sources
 from tasks.data.catalog import entry, find
 from tasks.dataset import set_names
@@ -153,8 +154,18 @@ def _chain(
         source = made[-1] if made else base
         label = variant.name if len(variant.steps) == 1 else f"{variant.name} step {number}"
         inputs = {"model": source, "dataset": dataset}
-        made.append(perform(call("compress", method, inputs, root=home.artifacts, label=label)))
+        made.append(perform(compress_call(method, inputs, home, label)))
     return tuple(made)
+
+
+def compress_call(
+    method: AnyMethod, inputs: Mapping[str, Artifact], home: Home, label: str
+) -> Call:
+    """The call that applies one method; what quantizes a GGUF file is part of its key."""
+    from tasks.models.gguf_file import runner_version
+
+    sources = {"llama-cpp-python": runner_version()} if method.kind == "gguf" else {}
+    return call("compress", method, inputs, root=home.artifacts, label=label, sources=sources)
 
 
 def _measure(

@@ -14,6 +14,7 @@ from flows.plan import (
     audit_call,
     base_model,
     checkpoint_call,
+    compress_call,
     control_parts,
     data_call,
     evaluate_call,
@@ -69,7 +70,7 @@ def compress(model: str, method: str, out: Path, data: Path | None, home: Home) 
     _require_new(out)
     inputs = {"model": find_model(model, home), **dataset_input(data, home)}
     _require_safetensors(inputs["model"].folder)
-    made = perform(call("compress", settings, inputs, root=home.artifacts, label=model))
+    made = perform(compress_call(settings, inputs, home, model))
     folder = _copy(made.folder, out)
     return {"model": str(folder), "digest": made.digest}, f"model    {folder}"
 

@@ -15,6 +15,7 @@ PART = "part:"
 """Prefix of the inputs that are parts of the evidence."""
 
 REQUIREMENTS = ("slm-assay",)
+FOR_GGUF = ("slm-assay[gguf]",)
 
 
 class PublishSettings(Settings):
@@ -58,7 +59,7 @@ def publish(settings: PublishSettings, job: Job) -> None:
             folder=job.inputs["model"].folder,
             evidence=evidence,
             loader="tasks.serving",
-            requirements=REQUIREMENTS,
+            requirements=_requirements(job.inputs["model"].folder),
             params={"title": settings.title, **_params(job)},
             tags={
                 "spec": json.loads(settings.spec)["name"],
@@ -78,6 +79,13 @@ def publish(settings: PublishSettings, job: Job) -> None:
         "parts": {n: d for n, d in store.records(version).items() if n in evidence.parts},
     }
     (job.out / "receipt.json").write_text(json.dumps(receipt, indent=1), "utf-8")
+
+
+def _requirements(model: Path) -> tuple[str, ...]:
+    """What has to be installed where the version is loaded."""
+    from tasks.models.folder import gguf_file
+
+    return REQUIREMENTS if gguf_file(model) is None else FOR_GGUF
 
 
 def _evidence(settings: PublishSettings, job: Job) -> Any:  # noqa: ANN401 - Evidence, imported late

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.compress.folder import Applied, Source
     from tasks.compress.walk import Batch
     from tasks.models.gguf_check import Agreement
-    from tasks.models.gguf_quantize import Fallback, Importance, Recipe
+    from tasks.models.gguf_quantize import Fallback, Importance
     from tasks.models.gguf_write import Plan
     from tasks.models.torch_model import TorchModel
 
@@ -74,14 +74,25 @@ class Gguf(Calibrated):
                 written as GGUF, tensors do not fit the type, or there is no text to weigh by.
             StageError: The file does not say what the model says.
         """
-        from tasks.models.gguf_runtime import library
+        from tasks.models.gguf_file import require_runner
         from tasks.models.gguf_write import plan
 
-        library()
+        require_runner()
         seen = self.documents(source) if self.importance else []
         planned = plan(source.model)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=source.out) as aside:
             return self._write(source, planned, seen, Path(aside))
+
+    def require_fit(self, model: Path) -> None:
+        """Refuse a model that cannot be written as this file; reads no weight.
+
+        Raises:
+            SpecError: As `apply` does, but for the text.
+        """
+        from tasks.models.gguf_write import plan
+
+        with tempfile.TemporaryDirectory() as aside:
+            self._rehearsed(plan(model), Path(aside))
 
     def _write(
         self, source: "Source", planned: "Plan", seen: "Sequence[Batch]", aside: Path
@@ -96,7 +107,7 @@ class Gguf(Calibrated):
         from tasks.models.torch_model import TorchModel
 
         recipe = Recipe(self.type, self.embeddings)
-        fallen = self._rehearsed(planned, recipe, aside)
+        fallen = self._rehearsed(planned, aside)
         whole = write(planned, aside / "whole.gguf", self._about(source, len(seen)))
         model = load_torch(source.model, device="cpu")
         assert isinstance(model, TorchModel)  # no family that can be written fills masks
@@ -121,11 +132,9 @@ class Gguf(Calibrated):
         os.replace(made, source.out / FILE)
         return Applied(_layers(planned), remarks)
 
-    def _rehearsed(
-        self, planned: "Plan", recipe: "Recipe", aside: Path
-    ) -> "tuple[Fallback, ...]":
+    def _rehearsed(self, planned: "Plan", aside: Path) -> "tuple[Fallback, ...]":
         """Tensors that will have another type than asked; SpecError unless that is allowed."""
-        from tasks.models.gguf_quantize import block, rehearse
+        from tasks.models.gguf_quantize import Recipe, block, rehearse
         from tasks.models.gguf_write import outline
 
         widths = {one.name: one.shape[-1] for one in planned.tensors}
@@ -137,7 +146,7 @@ class Gguf(Calibrated):
             )
         fallen = rehearse(
             outline(planned, aside / "outline.gguf"),
-            recipe,
+            Recipe(self.type, self.embeddings),
             (head, widths[head]),
             importance=self.importance,
         )

@@ -4,6 +4,7 @@ Read with the `gguf` library before llama.cpp opens the file, for llama.cpp ends
 at some of what a damaged or hostile header can say. Nothing here imports llama.cpp.
 """
 
+import importlib.util
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -106,6 +107,15 @@ def runner_version() -> str:
         raise SpecError(
             f"GGUF files need llama-cpp-python, which is not installed; `{INSTALL}`"
         ) from error
+
+
+def require_runner() -> None:
+    """Raise SpecError unless GGUF files can be written and run here; loads neither library."""
+    runner_version()
+    if importlib.util.find_spec("gguf") is None:
+        raise SpecError(
+            f"GGUF files need the library gguf, which is not installed; `{INSTALL}`"
+        )
 
 
 def _reader(file: Path) -> "GGUFReader":
