@@ -35,6 +35,7 @@ def main() -> int:
     report["groups"] = alone("tests.bench.groups")
     report["bias"] = alone("tests.bench.bias")
     report["gguf"] = alone("tests.bench.gguf")
+    report["gguf_decode"] = alone("tests.bench.gguf_decode")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))

@@ -5,15 +5,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from audits.errors import SpecError, StageError
 from tasks.artifact import Artifact, fingerprint
-from tasks.compress import Gguf, Rtn, compress
+from tasks.compress import Gguf, Rtn, Width, compress
 from tasks.models import testing
 from tasks.models.gguf_write import write_gguf
 from tasks.models.load import load
 
 pytest.importorskip("llama_cpp", reason="the gguf extra is not installed")
+
+
+def biased(folder):
+    """A Llama whose every layer has a bias, some of it in shards of 16-bit floats."""
+    source = testing.tiny_llama(folder, layers=1)
+    config = AutoConfig.from_pretrained(source, attention_bias=True, mlp_bias=True)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            weight.data += 0.3 * torch.randn_like(weight)
+    (source / "model.safetensors").unlink()
+    model.save_pretrained(source, max_shard_size="50KB")
+    return source
+
 
 FAMILIES = {
     "llama": lambda folder: testing.tiny_llama(folder, width=256, layers=1),
@@ -26,6 +43,7 @@ FAMILIES = {
     "sentencepiece": lambda folder: testing.tiny_llama(
         folder, 400, width=64, layers=1, tokenizer=testing.sentencepiece_tokenizer(add_bos=True)
     ),
+    "llama in shards with biases": biased,
     "gpt2": lambda folder: testing.tiny_gpt2(folder),
     "neox": lambda folder: testing.tiny_neox(folder),
     "qwen2": lambda folder: testing.tiny_qwen(folder),
@@ -67,6 +85,15 @@ def test_a_file_of_floats_scores_as_transformers_does(family, made, job):
         assert mine.n_tokens == other.n_tokens
         assert mine.logprob == pytest.approx(other.logprob, abs=5e-2 if gelu else 1e-3)
     assert report(job.out)["bits_per_weight"] == pytest.approx(32, abs=0.5)  # and biases
+
+
+def test_a_model_with_fewer_heads_keeps_the_size_of_each(job, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    compress(Width(heads=2, feed_forward=96, sequence_length=8), replace(job, out=small))
+    compress(Gguf(type="f32"), on(job, small))  # would not pass its own check otherwise
+    [ours], [theirs] = (load(f).score(testing.REQUESTS[:1]) for f in (job.out, small))
+    assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-3)
 
 
 def test_each_tensor_type_is_counted_with_its_scales(made, job):
