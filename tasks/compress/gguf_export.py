@@ -159,8 +159,9 @@ class Gguf(Calibrated):
             more = f" and {len(fallen) - SHOWN} more" if len(fallen) > SHOWN else ""
             raise SpecError(
                 f"method gguf: type {self.type} does not fit {len(fallen)} of "
-                f"{len(widths)} tensors: {shown}{more}; choose q8_0 or another type, name one "
-                "for embedding and head by embeddings, or write allow_fallback: true"
+                f"{len(widths)} tensors: {shown}{more}; choose a type of smaller blocks (q8_0 "
+                "has 32, f16 none), name one for embedding and head by embeddings, or write "
+                "allow_fallback: true"
             )
         return fallen
 
