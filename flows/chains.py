@@ -70,11 +70,21 @@ def compress_call(
     home: Home,
     label: str,
 ) -> Call:
-    """The call of one step; its teachers are inputs, so their content is part of the key."""
+    """The call of one step; its teachers, and what quantizes a GGUF file, are in its key."""
     if isinstance(method, Distill):
         method = method.handed([teacher.digest for teacher in teachers])
+    from tasks.models.gguf_file import runner_version
+
     further = {f"{ROLE}{at}": teacher for at, teacher in enumerate(teachers)}
-    return call("compress", method, {**inputs, **further}, root=home.artifacts, label=label)
+    sources = {"llama-cpp-python": runner_version()} if method.kind == "gguf" else {}
+    return call(
+        "compress",
+        method,
+        {**inputs, **further},
+        root=home.artifacts,
+        label=label,
+        sources=sources,
+    )
 
 
 def checkpoint_call(model: CheckpointSettings, home: Home, label: str = BASE) -> Call:

@@ -14,12 +14,14 @@ from flows.spec import BASE, RunSpec, is_name, load_spec
 from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
-from tasks.compress import Calibrated, Distill
+from tasks.compress import AnyMethod, Calibrated, Distill, Gguf
 from tasks.data import sources
 from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.ours import reads
+from tasks.models.folder import check_reference, is_folder
+from tasks.models.gguf_file import require_runner
 from tasks.train import CheckpointSettings, TrainSettings
 
 Answer = tuple[dict[str, Any], str]
@@ -102,12 +104,27 @@ def require_sound(spec: RunSpec, home: Home) -> None:
     if problems:
         raise SpecError("; ".join(problems))
     if isinstance(spec.model, CheckpointSettings):
-        from tasks.models.folder import check_reference
-
         check_reference(spec.model.path, spec.model.revision)
     _require_teachers(spec)
     sources(spec.data, home.data_roots)
     _require_sets(spec, home)
+    _require_gguf(spec)
+
+
+def _require_gguf(spec: RunSpec) -> None:
+    """Raise SpecError where a GGUF file could not be written, as far as can be seen now.
+
+    Whether the weights fit is known where they are on this machine and no other step changes
+    their shape before.
+    """
+    chains = [v.steps for v in spec.variants if isinstance(v.steps[-1], Gguf)]
+    if not chains:
+        return
+    require_runner()
+    if isinstance(spec.model, CheckpointSettings) and is_folder(spec.model.path):
+        for method, *before in map(reversed, chains):
+            if not before and isinstance(method, Gguf):
+                method.require_fit(Path(spec.model.path).expanduser())
 
 
 def _require_teachers(spec: RunSpec) -> None:
@@ -171,7 +188,7 @@ def _texts(spec: RunSpec) -> dict[str, str]:
     asked = {name: "evaluate.texts" for name in spec.evaluate.texts}
     if isinstance(spec.model, TrainSettings):
         asked["train"] = "model: training"
-    readers = [step.kind for step in steps if isinstance(step, Calibrated)]
+    readers = [step.kind for step in steps if _reads_text(step)]
     if readers:
         asked["calibration"] = f"variants: {readers[0]}"
     elif steps and "calibration" in set_names(spec.data):
@@ -208,3 +225,8 @@ def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
 def directions(spec: RunSpec) -> dict[str, Better]:
     """Full name and direction of every measure the run will give."""
     return {name: declared.better for name, declared in spec.declares().items()}
+
+
+def _reads_text(step: AnyMethod) -> bool:
+    """Whether a step cannot be carried out without calibration text."""
+    return isinstance(step, Calibrated) or (isinstance(step, Gguf) and step.importance)

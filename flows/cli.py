@@ -307,13 +307,16 @@ def report(
 def export(
     version: Annotated[str, typer.Argument(metavar="NAME/VERSION|NAME@ALIAS")],
     out: Annotated[Path, typer.Option(help="A new or empty folder to write.")],
+    modelfile: Annotated[
+        bool, typer.Option("--modelfile", help="Beside a GGUF file, what Ollama needs.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Write a version as a Hugging Face folder: its model files, and a README with the card."""
     home = _home()
     from flows import exporting
 
-    return _answer(exporting.export(version, out, home), as_json)
+    return _answer(exporting.export(version, out, home, ollama=modelfile), as_json)
 
 
 @app.command()

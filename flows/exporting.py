@@ -13,19 +13,21 @@ from registry import hub_card
 from registry.card import Subject
 from registry.layout import DATA
 from registry.store import Store, Version
-from tasks.models.folder import identity_files, weights_digest
+from tasks.models import modelfile
+from tasks.models.folder import gguf_file, identity_files, weights_digest
 
 Answer = tuple[dict[str, Any], str]
 
 
-def export(named: str, out: Path, home: Home) -> Answer:
+def export(named: str, out: Path, home: Home, *, ollama: bool = False) -> Answer:
     """Write the registered weights, configuration and tokenizer to `out`, and a README.
 
     Only files that the version's digest covers go out, each as it was registered. The folder
-    appears whole or not at all.
+    appears whole or not at all. With `ollama`, a Modelfile stands beside a GGUF file.
 
     Raises:
-        SpecError: there is no such version, or something is in `out` already.
+        SpecError: there is no such version, something is in `out` already, or a Modelfile is
+            asked for a version that is no GGUF file.
         EvidenceError: what is stored is not what the version stands for.
     """
     place = out.expanduser().resolve()
@@ -43,6 +45,8 @@ def export(named: str, out: Path, home: Home) -> Answer:
         for name, file in identity_files(source).items():
             shutil.copyfile(file, aside / name)
         _require_weights(aside, version, where)
+        if ollama:
+            (aside / modelfile.FILE).write_text(_modelfile(aside, where), "utf-8")
         (aside / hub_card.README).write_text(readme, "utf-8")
         files = sorted(p.name for p in aside.iterdir())
         os.replace(aside, place)
@@ -58,6 +62,16 @@ def _readme(store: Store, version: Version) -> str:
     title = str(evidence.about.get("title", version.number))
     subject = Subject.of(version.name, title, evidence)
     return hub_card.render(subject, store.decision(version))
+
+
+def _modelfile(folder: Path, where: str) -> str:
+    file = gguf_file(folder)
+    if file is None:
+        raise SpecError(
+            f"{where}: is no GGUF file, and Ollama's Modelfile is written for one; export a "
+            "variant whose last step is gguf, or leave out --modelfile"
+        )
+    return modelfile.modelfile(file)
 
 
 def _require_weights(folder: Path, version: Version, where: str) -> None:

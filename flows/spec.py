@@ -71,6 +71,14 @@ class Variant(Settings):
             for teacher in step.teachers
         )
 
+    @field_validator("steps")
+    @classmethod
+    def _a_file_ends_the_chain(cls, steps: tuple[AnyMethod, ...]) -> tuple[AnyMethod, ...]:
+        kinds = [step.kind for step in steps]
+        if "gguf" in kinds[:-1]:
+            raise ValueError("gguf writes a file that no step can read; let it be the last")
+        return steps
+
 
 class RunSpec(Settings):
     """Everything that determines a run; the policy is resolved into it."""

@@ -30,13 +30,21 @@ def render(subject: card.Subject, decision: Decision | None = None) -> str:
     data = ModelCardData(
         # Without results the hub knows no such key.
         model_name=f"{subject.name} {subject.title}" if results else None,
-        library_name="transformers",
+        library_name=_library(subject.evidence),
         pipeline_tag=TASK,
         tags=list(TAGS),
         base_model=str(began) if began else None,
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{card.render(subject, decision)}"
+
+
+def _library(evidence: Evidence) -> str:
+    """What loads the files, as the hub names it."""
+    recipe = evidence.about.get("recipe")
+    last = recipe[-1] if isinstance(recipe, list) and recipe else {}
+    is_gguf = isinstance(last, dict) and last.get("kind") == "gguf"
+    return "gguf" if is_gguf else "transformers"
 
 
 def _result(measure: Measure, evidence: Evidence) -> "EvalResult":

@@ -18,6 +18,7 @@ KEY = "key"
 """Of the context: where the private key lies that signs what is published."""
 
 REQUIREMENTS = ("slm-assay",)
+FOR_GGUF = ("slm-assay[gguf]",)
 
 
 class PublishSettings(Settings):
@@ -65,7 +66,7 @@ def publish(settings: PublishSettings, job: Job) -> None:
             folder=job.inputs["model"].folder,
             evidence=evidence,
             loader="tasks.serving",
-            requirements=REQUIREMENTS,
+            requirements=_requirements(job.inputs["model"].folder),
             params={"title": settings.title, **_params(job)},
             tags={
                 "spec": json.loads(settings.spec)["name"],
@@ -85,6 +86,13 @@ def publish(settings: PublishSettings, job: Job) -> None:
         "parts": {n: d for n, d in store.records(version).items() if n in evidence.parts},
     }
     (job.out / "receipt.json").write_text(json.dumps(receipt, indent=1), "utf-8")
+
+
+def _requirements(model: Path) -> tuple[str, ...]:
+    """What has to be installed where the version is loaded."""
+    from tasks.models.folder import gguf_file
+
+    return REQUIREMENTS if gguf_file(model) is None else FOR_GGUF
 
 
 def _evidence(settings: PublishSettings, job: Job) -> Any:  # noqa: ANN401 - Evidence, imported late

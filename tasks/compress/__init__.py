@@ -5,6 +5,7 @@ from tasks.compress.catalog import AnyMethod
 from tasks.compress.depth import Depth
 from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
+from tasks.compress.gguf_export import Gguf
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.method import LayerMethod, Method
@@ -24,6 +25,7 @@ __all__ = [
     "Depth",
     "Distill",
     "FineTune",
+    "Gguf",
     "Gptq",
     "LayerMethod",
     "Magnitude",

@@ -7,6 +7,7 @@ from pydantic import Field
 from tasks.compress.depth import Depth
 from tasks.compress.distill import Distill
 from tasks.compress.finetune import FineTune
+from tasks.compress.gguf_export import Gguf
 from tasks.compress.low_rank import ActivationSvd, Svd
 from tasks.compress.magnitude import Magnitude
 from tasks.compress.qat import Qat
@@ -31,6 +32,7 @@ AnyMethod = Annotated[
     | ActivationSvd
     | FineTune
     | Distill
-    | Student,
+    | Student
+    | Gguf,
     Field(discriminator="kind"),
 ]

@@ -1,14 +1,15 @@
 """What a compression method reads, where it writes, and what came of it on disk."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audits.errors import SpecError
-from tasks.models.folder import check_folder
+from tasks.models.folder import check_folder, gguf_file
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,11 @@ class Source:
     teachers: Sequence[Path] = ()
     """Further models, for a method that learns from some."""
 
+    @property
+    def text_digest(self) -> str:
+        """Identity of the calibration text: its documents, in order."""
+        return hashlib.sha256(json.dumps(list(self.texts)).encode()).hexdigest()
+
     def load(self) -> "PreTrainedModel":
         """Load the model in float32, fresh: a method may change what it gets.
 
@@ -41,6 +47,8 @@ class Source:
         from tasks.models.load import load_torch
 
         check_folder(self.model)
+        if gguf_file(self.model) is not None:
+            raise SpecError(f"{self.model}: is a GGUF file; let method gguf be the last step")
         config = json.loads((self.model / "config.json").read_text("utf-8"))
         if "quantization_config" in config:
             raise SpecError(
@@ -59,7 +67,12 @@ class Source:
         return loaded
 
     def copy_rest(self) -> None:
-        """Give the compressed model its parent's tokenizer and generation defaults."""
+        """Give the compressed model its parent's tokenizer and generation defaults.
+
+        A GGUF file holds its own.
+        """
+        if gguf_file(self.out) is not None:
+            return
         for file in sorted({f for pattern in COPIED for f in self.model.glob(pattern)}):
             shutil.copyfile(file, self.out / file.name)
 
@@ -101,26 +114,42 @@ def linear_layers(model: "PreTrainedModel") -> "dict[str, torch.nn.Linear]":
 
 
 def sizes(folder: Path, layers: Mapping[str, int]) -> dict[str, float]:
-    """Bytes by kind of tensor as the safetensors headers state them, and bits per weight.
+    """Bytes by kind of tensor as the files' own headers state them, and bits per weight.
 
     `bytes_layers` counts all that is stored for the compressed layers (packed weights,
     scales, shapes), `bytes_embeddings` the embedding and a head of its own, `bytes_other`
     the norms. `bits_per_weight` is over the weights of the compressed layers alone.
     """
     counted = {"bytes_layers": 0, "bytes_embeddings": 0, "bytes_other": 0}
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, entry in _header(file).items():
-            begin, end = entry["data_offsets"]
-            counted[_kind(name, layers)] += end - begin
+    single = gguf_file(folder)
+    files = sorted(folder.glob("*.safetensors")) if single is None else [single]
+    for file in files:
+        for name, size in _tensors(file):
+            counted[_kind(name, layers)] += size
     bits = 8 * counted["bytes_layers"] / sum(layers.values())
-    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    weights = sum(f.stat().st_size for f in files)
     return {**counted, "bytes_files": weights, "bits_per_weight": bits}
+
+
+EMBEDDINGS = ("embed", "lm_head", "wte", "wpe", "token_embd", "position_embd")
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, int]]:
+    """Each tensor's name and bytes."""
+    if file.suffix == ".gguf":
+        from tasks.models.gguf_file import tensors
+
+        yield from ((one.name, one.bytes) for one in tensors(file))
+        return
+    for name, entry in _header(file).items():
+        begin, end = entry["data_offsets"]
+        yield name, end - begin
 
 
 def _kind(name: str, layers: Mapping[str, int]) -> str:
     if name.rpartition(".")[0] in layers:
         return "bytes_layers"
-    if any(part in name for part in ("embed", "lm_head", "wte", "wpe")):
+    if name == "output.weight" or any(part in name for part in EMBEDDINGS):
         return "bytes_embeddings"
     return "bytes_other"
 

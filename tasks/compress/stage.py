@@ -1,6 +1,5 @@
 """From a model and a method to a compressed model that says what was done to it."""
 
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -40,7 +39,7 @@ def compress(method: AnyMethod, job: Job) -> None:
     report = {
         "method": method.model_dump(mode="json"),
         "version": method.version,
-        "calibration": _digest(texts),
+        "calibration": source.text_digest,
         "layers": dict(applied.layers),
         "reconstruction_error": dict(applied.errors),
         "remarks": {k: v for k, v in applied.remarks.items() if v != ""},
@@ -59,8 +58,3 @@ def _teachers(job: Job) -> list[Path]:
     """The inputs that are teachers, in the order in which the method names them."""
     numbers = [role.removeprefix(ROLE) for role in job.inputs if role.startswith(ROLE)]
     return [job.inputs[f"{ROLE}{at}"].folder for at in sorted(map(int, numbers))]
-
-
-def _digest(texts: list[str]) -> str:
-    """Identity of the calibration text: its documents, in order."""
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

@@ -144,6 +144,8 @@ def weights_digest(folder: Path) -> str:
 
 def identity_files(folder: Path) -> dict[str, Path]:
     """The files that `weights_digest` covers, by name: all that the model's answers need."""
+    if (file := gguf_file(folder)) is not None:
+        return {file.name: file}
     found = {f.name: f for pattern in _IDENTITY for f in folder.glob(pattern)}
     return dict(sorted(found.items()))
 

@@ -4,6 +4,7 @@ Read with the `gguf` library before llama.cpp opens the file, for llama.cpp ends
 at some of what a damaged or hostile header can say. Nothing here imports llama.cpp.
 """
 
+import importlib.util
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -73,6 +74,27 @@ def read(file: Path) -> Header:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor of a file: its name, type and bytes, scales included."""
+
+    name: str
+    type: str
+    bytes: int
+
+
+def tensors(file: Path) -> tuple[Stored, ...]:
+    """The table of a file's tensors, in their order.
+
+    Raises:
+        SpecError: it is no GGUF file or damaged, or the extra is not installed.
+    """
+    return tuple(
+        Stored(one.name, one.tensor_type.name, int(one.n_bytes))
+        for one in _reader(file).tensors
+    )
+
+
 def runner_version() -> str:
     """Version of llama-cpp-python, which fixes that of llama.cpp.
 
@@ -85,6 +107,15 @@ def runner_version() -> str:
         raise SpecError(
             f"GGUF files need llama-cpp-python, which is not installed; `{INSTALL}`"
         ) from error
+
+
+def require_runner() -> None:
+    """Raise SpecError unless GGUF files can be written and run here; loads neither library."""
+    runner_version()
+    if importlib.util.find_spec("gguf") is None:
+        raise SpecError(
+            f"GGUF files need the library gguf, which is not installed; `{INSTALL}`"
+        )
 
 
 def _reader(file: Path) -> "GGUFReader":

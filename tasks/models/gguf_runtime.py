@@ -29,6 +29,7 @@ _CACHE_TYPES = {"float32": 0, "bfloat16": 30}
 _SEVERE = (3, 4)
 _SEEN: deque[str] = deque(maxlen=40)
 _KEPT: list[Any] = []
+_LISTENERS: list[list[str]] = []
 
 
 class Network:
@@ -54,7 +55,7 @@ class Network:
     ) -> None:
         self._lib = lib = library()
         self.file, self.kv = file, kv
-        self.threads = threads or _threads()
+        self.threads = threads or threads_here()
         can = bool(lib.llama_supports_gpu_offload())
         if gpu and not can:
             raise SpecError(
@@ -266,9 +267,23 @@ def library() -> Any:  # noqa: ANN401 - ctypes bindings
     return llama_cpp
 
 
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """While open, collect all that llama.cpp warns of, in the pieces it says it in."""
+    heard: list[str] = []
+    _LISTENERS.append(heard)
+    try:
+        yield heard
+    finally:
+        _LISTENERS.remove(heard)
+
+
 def _listen(level: int, text: bytes, _data: object) -> None:
     if level in _SEVERE:
-        _SEEN.append(text.decode("utf-8", "replace").strip())
+        said = text.decode("utf-8", "replace")
+        _SEEN.append(said.strip())
+        for heard in _LISTENERS:
+            heard.append(said)
 
 
 @contextmanager
@@ -288,6 +303,7 @@ def _words() -> str:
     return (_SEEN[0] if _SEEN else "no reason given")[:200]
 
 
-def _threads() -> int:
+def threads_here() -> int:
+    """Number of threads: `OMP_NUM_THREADS`, else all cores that this process may use."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     return int(named) if named.isdecimal() and int(named) else len(os.sched_getaffinity(0))

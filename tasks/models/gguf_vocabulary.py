@@ -22,6 +22,8 @@ class Vocabulary:
         self.bos_token_id = header.bos
         self.eos_token_id = header.eos
         self._adds_bos = bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+        kind = self._lib.llama_vocab_type(self._vocab)
+        self._is_bytes = kind == self._lib.LLAMA_VOCAB_TYPE_BPE
 
     def __call__(self, texts: Sequence[str], **_how: object) -> Mapping[str, list[list[int]]]:
         """Tokens of each text and nothing else, as `input_ids`."""
@@ -36,6 +38,8 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int], **_how: object) -> str:
         """Text of tokens, special ones included; bytes that are no UTF-8 become U+FFFD."""
+        if self._is_bytes:  # or blanks before signs would be cleaned away, " ?" to "?"
+            return b"".join(map(self._piece, ids)).decode("utf-8", "replace")
         tokens = (ctypes.c_int32 * len(ids))(*ids)
         size = 16 * len(ids) + 16
         while True:
@@ -45,6 +49,16 @@ class Vocabulary:
             )
             if n >= 0:
                 return buffer.raw[:n].decode("utf-8", "replace")
+            size = -n
+
+    def _piece(self, token: int) -> bytes:
+        """The bytes that one token stands for."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, True)
+            if n >= 0:
+                return buffer.raw[:n]
             size = -n
 
     def is_end(self, token: int) -> bool:

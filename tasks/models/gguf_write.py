@@ -1,204 +1,155 @@
-"""A Llama in Hugging Face layout as a GGUF file of 32-bit floats, tensor for tensor.
-
-What llama.cpp's own converter writes for the same folder: its names (`gguf`'s tensor name
-map) and its order of rotary pairs. llama.cpp turns neighbouring dimensions, transformers
-turns each with the one half a head away, so rows of the query and key matrices change
-places.
-"""
+"""A folder of transformers' as a GGUF file of 32-bit floats, tensor for tensor."""
 
 import json
-import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audits.errors import SpecError
+from tasks.models.folder import gguf_file
+from tasks.models.gguf_families import BUFFERS, HEADS, Array, Family, family_of
+from tasks.models.gguf_tokens import write_vocabulary
 
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+INDEX = "model.safetensors.index.json"
 
-Array = npt.NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One tensor: where it lies, what both sides call it, and its shape in the file."""
+
+    source: str
+    shard: Path
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A folder that can be written, and what of it: made from headers, without any weight."""
+
+    folder: Path
+    config: Any
+    tokenizer: Any
+    family: Family
+    tensors: tuple[Planned, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of the weights as 32-bit floats."""
+        return sum(4 * int(np.prod(one.shape)) for one in self.tensors)
 
 
 def write_gguf(folder: Path, out: Path) -> Path:
-    """Write the model and the tokenizer of `folder` into the file `out`.
+    """Write the model and the tokenizer of `folder` into the file `out`; see `plan`."""
+    return write(plan(folder), out)
 
-    Args:
-        folder: a Llama with `model.safetensors` and a `tokenizer.json`: byte-level BPE that
-            splits words as GPT-2 does, or the BPE of SentencePiece with bytes to fall back on.
-        out: the file to write.
+
+def plan(folder: Path) -> Plan:
+    """Look at a folder of safetensors weights of float type and its tokenizer.
 
     Raises:
-        SpecError: another architecture or tokenizer.
+        SpecError: an architecture, a configuration or weights that cannot be written as GGUF.
     """
-    import gguf
+    from tasks.models.load import described
 
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    if config["model_type"] != "llama":
+    if gguf_file(folder) is not None:
+        raise SpecError(f"{folder}: is a GGUF file already; give the weights it was made of")
+    place = folder / "config.json"
+    config, tokenizer, _ = described(folder)
+    if getattr(config, "quantization_config", None):
         raise SpecError(
-            f"{folder / 'config.json'}: model_type is {config['model_type']!r}; only 'llama' "
-            "can be written as GGUF"
+            f"{place}: is quantized already; write GGUF of the weights it was made of"
         )
-    writer = gguf.GGUFWriter(out, "llama")
-    _write_shape(writer, config)
-    _write_vocabulary(writer, folder, int(config["vocab_size"]))
-    _write_tensors(writer, folder / "model.safetensors", config)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    family = family_of(config, place)
+    return Plan(folder, config, tokenizer, family, tuple(_tensors(folder, config, family)))
+
+
+def write(planned: Plan, out: Path, about: Mapping[str, str | int] | None = None) -> Path:
+    """Write a planned file, one tensor in memory at a time.
+
+    Args:
+        planned: what to write.
+        out: the file.
+        about: further keys of the header.
+
+    Raises:
+        SpecError: the tokenizer cannot be written as GGUF.
+    """
+    from safetensors import safe_open
+
+    writer = _begin(planned, out, about or {})
+    for one in planned.tensors:
+        with safe_open(one.shard, "pt") as stored:  # numpy has no bfloat16
+            tensor = stored.get_tensor(one.source).float().numpy()
+        writer.write_tensor_data(_converted(one.source, tensor, planned))
     writer.close()
     return out
 
 
-def _write_shape(writer: Any, config: dict[str, Any]) -> None:  # noqa: ANN401 - an untyped library
+def outline(planned: Plan, out: Path) -> Path:
+    """Write a planned file's header, with a hole of the right size where its weights go."""
+    _begin(planned, out, {}).close()
+    with out.open("r+b") as stream:
+        stream.truncate(out.stat().st_size + planned.bytes + 64 * len(planned.tensors))
+    return out
+
+
+def _begin(planned: Plan, out: Path, about: Mapping[str, str | int]) -> Any:  # noqa: ANN401 - an untyped library
+    """A file with its header, ready to take the weights."""
     import gguf
 
-    heads, width = config["num_attention_heads"], config["hidden_size"]
+    writer = gguf.GGUFWriter(out, planned.family.name)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(width)
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_dimension_count(config.get("head_dim") or width // heads)
-    writer.add_rope_freq_base(_rope_base(config))
-    writer.add_vocab_size(config["vocab_size"])
+    planned.family.describe(writer, planned.config)
+    write_vocabulary(writer, planned.tokenizer, int(planned.config.vocab_size), planned.folder)
+    for key, value in about.items():
+        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+    for one in planned.tensors:
+        n_bytes = 4 * int(np.prod(one.shape))
+        writer.add_tensor_info(one.name, one.shape, np.dtype(np.float32), n_bytes)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    return writer
 
 
-def _rope_base(config: dict[str, Any]) -> float:
-    rope = config.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise SpecError(
-            f"rope_type is {rope['rope_type']!r}; only 'default' can be written as GGUF"
-        )
-    return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
-
-
-def _write_vocabulary(writer: Any, folder: Path, rows: int) -> None:  # noqa: ANN401
-    """Tokens in the order of their ids; rows that no token has are marked unused."""
-    import gguf
-
-    file = folder / "tokenizer.json"
-    stored = json.loads(file.read_text("utf-8"))
-    model, added = stored["model"], stored["added_tokens"]
-    text = {at: token for token, at in model["vocab"].items()}
-    text |= {token["id"]: token["content"] for token in added}
-    kind = dict.fromkeys(range(rows), gguf.TokenType.UNUSED)
-    kind |= dict.fromkeys(text, gguf.TokenType.NORMAL)
-    if model["type"] == "BPE" and _splits_as_gpt2(stored["pre_tokenizer"]):
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_merges([" ".join(pair) for pair in _merges(model)])
-    elif model["type"] == "BPE" and _is_sentencepiece(stored):
-        writer.add_tokenizer_model("llama")
-        writer.add_add_space_prefix(True)
-        ranks = _ranks(file, model)
-        writer.add_token_scores([-float(ranks.get(text.get(at), 0)) for at in range(rows)])
-        kind |= {at: gguf.TokenType.BYTE for at, said in text.items() if BYTE.fullmatch(said)}
-    else:
-        raise SpecError(
-            f"{file}: only byte-level BPE that splits words as GPT-2 does, and SentencePiece's "
-            "BPE, can be written as GGUF"
-        )
-    for token in added:
-        special = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
-        kind[token["id"]] = special
-    writer.add_token_list([text.get(at, f"[unused {at}]") for at in range(rows)])
-    writer.add_token_types([kind[at] for at in range(rows)])
-    _write_special(writer, folder, stored, {t["content"]: t["id"] for t in added})
-
-
-def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
-    """Pairs in the order they are merged in; older files hold them as one string."""
-    split = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
-    return [(left, right) for left, right in split]
-
-
-def _is_sentencepiece(stored: dict[str, Any]) -> bool:
-    """Blanks become ▁, one stands before each text, and what is unknown becomes bytes."""
-    prepend = {"type": "Prepend", "prepend": "▁"}
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    return (
-        stored["pre_tokenizer"] is None
-        and bool(stored["model"].get("byte_fallback"))
-        and stored["normalizer"] == {"type": "Sequence", "normalizers": [prepend, replace]}
-        and all(f"<0x{byte:02X}>" in stored["model"]["vocab"] for byte in range(256))
-    )
-
-
-def _ranks(file: Path, model: dict[str, Any]) -> dict[str | None, int]:
-    """When each piece is made, first 0: llama.cpp knows the order of pieces, not of pairs.
-
-    Raises:
-        SpecError: no order of pieces merges as this tokenizer does.
-    """
-    pairs = _merges(model)
-    ranks: dict[str | None, int] = {}
-    for left, right in pairs:
-        ranks.setdefault(left + right, len(ranks))
-    vocab, known = model["vocab"], set(pairs)
-    order = [ranks[left + right] for left, right in pairs]
-    ways = (
-        (piece[:at], piece[at:]) for piece in vocab for at in range(1, len(piece))
-        if not BYTE.fullmatch(piece)
-    )  # fmt: skip
-    odd = [way for way in ways if way[0] in vocab and way[1] in vocab and way not in known]
-    if order != sorted(order) or odd:
-        raise SpecError(
-            f"{file}: merges pairs in an order that is not one of pieces, as SentencePiece's "
-            "is; llama.cpp would cut words elsewhere, so it is not written as GGUF"
-        )
-    return ranks
-
-
-def _splits_as_gpt2(pre: dict[str, Any] | None) -> bool:
-    wanted = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-    return pre is not None and wanted.items() <= pre.items()
-
-
-def _write_special(
-    writer: Any,  # noqa: ANN401 - an untyped library
-    folder: Path,
-    stored: dict[str, Any],
-    ids: dict[str, int],
-) -> None:
-    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    named = {role: _content(settings.get(f"{role}_token")) for role in ("bos", "eos", "pad")}
-    for role, token in named.items():
-        if token in ids:
-            getattr(writer, f"add_{role}_token_id")(ids[token])
-    leads = (stored.get("post_processor") or {}).get("single") or [{}]
-    first = leads[0].get("SpecialToken", {}).get("id")
-    writer.add_add_bos_token(first is not None and first == named["bos"])
-
-
-def _content(token: object) -> str | None:
-    found = token.get("content") if isinstance(token, dict) else token
-    return None if found is None else str(found)
-
-
-def _write_tensors(writer: Any, weights: Path, config: dict[str, Any]) -> None:  # noqa: ANN401
+def _tensors(folder: Path, config: Any, family: Family) -> Iterator[Planned]:  # noqa: ANN401
+    """What is stored, without what llama.cpp has no place for: buffers, and a tied head."""
     import gguf
     from safetensors import safe_open
 
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    heads = config["num_attention_heads"]
-    shared = config.get("num_key_value_heads") or heads
-    with safe_open(weights, "numpy") as stored:
-        for name in stored.keys():  # noqa: SIM118 - the handle is no mapping
-            tensor = stored.get_tensor(name).astype(np.float32)
-            if name.endswith("q_proj.weight"):
-                tensor = _neighbours(tensor, heads)
-            elif name.endswith("k_proj.weight"):
-                tensor = _neighbours(tensor, shared)
-            writer.add_tensor(names.get_name(name, (".weight", ".bias")), tensor)
+    [architecture] = [k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == family.name]
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+    tied = HEADS if config.tie_word_embeddings else ()
+    for shard in _shards(folder):
+        with safe_open(shard, "numpy") as stored:
+            for source in stored.keys():  # noqa: SIM118 - the handle is no mapping
+                if source.endswith(BUFFERS) or source in tied:
+                    continue
+                name = names.get_name(source, (".weight", ".bias"))
+                if name is None:
+                    raise SpecError(
+                        f"{shard}: llama.cpp's {family.name} has no tensor like {source}, so "
+                        "this model cannot be written as GGUF"
+                    )
+                shape = tuple(stored.get_slice(source).get_shape())
+                turned = source.endswith(family.transposed) if family.transposed else False
+                yield Planned(source, shard, name, shape[::-1] if turned else shape)
 
 
-def _neighbours(weight: Array, heads: int) -> Array:
-    """Reorder the rows of each head, so that rotary pairs (i, i + d/2) stand side by side."""
-    size = weight.shape[0] // heads // 2
-    split = weight.reshape(heads, 2, size, weight.shape[1])
-    return np.ascontiguousarray(split.swapaxes(1, 2).reshape(weight.shape))
+def _shards(folder: Path) -> list[Path]:
+    index = folder / INDEX
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return [folder / "model.safetensors"]
+    listed = json.loads(index.read_text("utf-8"))["weight_map"]
+    return [folder / name for name in sorted(set(listed.values()))]
+
+
+def _converted(source: str, tensor: Array, planned: Plan) -> Array:
+    family = planned.family
+    if family.transposed and source.endswith(family.transposed):
+        tensor = tensor.T
+    return np.ascontiguousarray(family.reorder(source, tensor, planned.config))

@@ -124,6 +124,52 @@ def sentencepiece_tokenizer(vocab: int = 400, *, add_bos: bool = False) -> Any: 
     )
 
 
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content"
+    " + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The chat template that Qwen and SmolLM have, without their default system prompts."""
+
+
+def split_tokenizer(split: str, vocab: int = 300) -> Any:  # noqa: ANN401 - untyped library
+    """Byte-level BPE that splits words as Qwen2, Llama 3 or SmolLM do, with ChatML.
+
+    Args:
+        split: `qwen2`, `llama-bpe` or `smollm`, as llama.cpp names them.
+        vocab: at least 259 (256 bytes and three special tokens).
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, trainers
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.models.gguf_tokens import SPLITS
+
+    core = Tokenizer(models.BPE(ignore_merges=split == "llama-bpe"))
+    if split == "smollm":
+        steps = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    else:
+        [words] = [words for (words, _), name in SPLITS.items() if name == split]
+        steps = [
+            Split(Regex(words), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False),
+        ]  # fmt: skip
+    if split == "qwen2":
+        core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = Sequence(steps)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS * 4, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        chat_template=CHATML,
+    )  # fmt: skip
+
+
 def tiny_llama(
     folder: Path,
     vocab: int = 300,
@@ -204,6 +250,37 @@ def tiny_neox(
         torch.manual_seed(seed)
         model = GPTNeoXForCausalLM(config)
     return _save(model, tiny_tokenizer(vocab, add_bos=add_bos), folder)
+
+
+def tiny_qwen(
+    folder: Path,
+    vocab: int = 300,
+    layers: int = 2,
+    width: int = 64,
+    seed: int = 0,
+    *,
+    family: str = "qwen2",
+    tokenizer: Any = None,  # noqa: ANN401 - untyped library
+) -> Path:
+    """Save a random Qwen2 (biased queries, keys and values) or Qwen3 (normed, wider heads)."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    own = tokenizer or split_tokenizer("qwen2", vocab)
+    shape = {"head_dim": width // 2} if family == "qwen3" else {}
+    config = AutoConfig.for_model(
+        family, vocab_size=vocab, hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=128, initializer_range=0.3, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=own.eos_token_id, **shape,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        for name, weight in model.named_parameters():
+            if name.endswith("bias") or "_norm" in name:  # or they would be 0 and 1
+                weight.data += 0.3 * torch.randn_like(weight)
+    return _save(model, own, folder)
 
 
 def tiny_mamba2(folder: Path, *, add_bos: bool = False) -> Path:

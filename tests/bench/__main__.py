@@ -37,6 +37,7 @@ def main() -> int:
     report["lean"] = alone("tests.bench.lean")
     report["gguf"] = alone("tests.bench.gguf")
     report["quantizing"] = alone("tests.bench.quantizing")
+    report["gguf_decode"] = alone("tests.bench.gguf_decode")
     if not options.skip_quickstart:
         report["quickstart"] = quickstart(options.repeats)
     print(json.dumps(report, indent=1))

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from audits.audit import Tools
@@ -66,6 +66,7 @@ def test_its_own_vocabulary_gives_the_tokens_of_the_tokenizer(gguf, model, text)
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=40))
+@example(text="who ? me !")
 def test_any_text_has_the_same_tokens_and_comes_back(gguf, model, text):
     ours, theirs = gguf(), model()
     [ids] = ours.encoder.plain([text])
