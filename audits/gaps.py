@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audits.exchange import p_value
 from audits.intervals import Floats, holm
-from audits.spreads import Cells, p_value
+from audits.spreads import Cells
 
 
 @dataclass(frozen=True, slots=True)

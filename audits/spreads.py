@@ -11,13 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from audits.columns import compact
 from audits.intervals import Floats, Ints, normal_quantile, score_interval, t_quantile
 from audits.resample import BATCH, SEED, Resampled, Statistic
 
 RESAMPLES = 999
-DRAWS = 999
-"""Permutations behind a null; the least p-value is one over this and one."""
 FEW_KINDS = 8
 """Where no more than one in so many clusters differ, how often each kind is drawn is drawn."""
 Over = Literal["worst_case", "mean"]
@@ -138,77 +135,6 @@ def interval(cells: Cells, level: float, resamples: int = RESAMPLES) -> Resample
     return Resampled(low, high, half / normal_quantile(level), method)
 
 
-@dataclass(frozen=True, eq=False)
-class Units:
-    """What carries a group's label: sums (units, rates), label, and who may swap with whom.
-
-    Labels are exchanged only between units of one `block`.
-    """
-
-    num: Floats
-    den: Floats
-    label: Ints
-    block: Ints
-
-    @classmethod
-    def of(
-        cls,
-        num: Floats,
-        den: Floats,
-        group: Ints,
-        cluster: Ints,
-        example: Ints,
-        matched: Ints | None = None,
-    ) -> "Units":
-        """From rows: whole clusters where each is of one group, else examples within theirs.
-
-        With several rates, denominators say of what kind a unit is (who should be selected,
-        and who should not): if every unit is of one kind, labels stay within kinds. `matched`
-        are sets of examples that differ in their group alone: labels stay within these.
-        """
-        if matched is not None:
-            cluster = matched
-        groups = int(group.max()) + 1
-        mixed = bool((np.bincount(_first(cluster, group), minlength=1) > 1).any())
-        owner, block_of = (example, cluster) if mixed else (cluster, np.zeros_like(cluster))
-        unit, count = compact(np.unique(owner * groups + group, return_inverse=True)[1])
-        label, block = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.intp)
-        label[unit], block[unit] = group, block_of
-        above, below = (_summed(s, unit, count) for s in (num, den))
-        held = below > 0
-        if held.shape[1] > 1 and (held.sum(axis=1) == 1).all():
-            block = block * held.shape[1] + held.argmax(axis=1)
-        return cls(above, below, label, block)
-
-    def shuffled(self, draws: int = DRAWS) -> tuple[Floats, Floats]:
-        """Sums (draws, groups, rates) above and below, under labels that say nothing."""
-        rng = np.random.default_rng(SEED)
-        order = np.argsort(self.block, kind="stable")
-        label, block = self.label[order], self.block[order].astype(np.float64)
-        num, den = self.num[order], self.den[order]
-        groups, units = int(label.max()) + 1, len(label)
-        free = block[0] == block[-1]
-        found: tuple[list[Floats], list[Floats]] = ([], [])
-        step = max(1, BATCH // units)
-        for at in range(0, draws, step):
-            size = min(step, draws - at)
-            if free:
-                drawn = rng.permuted(np.tile(label, (size, 1)), axis=1)
-            else:
-                drawn = label[np.argsort(block + rng.random((size, units)), axis=1)]
-            cell = (drawn + groups * np.arange(size)[:, None]).ravel()
-            for kept, sums in zip(found, (num, den), strict=True):
-                drawn_sums = _summed(np.tile(sums, (size, 1)), cell, groups * size)
-                kept.append(drawn_sums.reshape(size, groups, -1))
-        return np.concatenate(found[0]), np.concatenate(found[1])
-
-
-def _first(cluster: Ints, group: Ints) -> Ints:
-    """The cluster of each pair of cluster and group that occurs."""
-    groups = int(group.max()) + 1
-    return np.asarray(np.unique(cluster * groups + group) // groups)
-
-
 def rates_of(num: Floats, den: Floats) -> Floats:
     """Rates (draws, groups, rates) of sums of that shape; NaN where there is nothing."""
     return _over(num, den)
@@ -217,14 +143,3 @@ def rates_of(num: Floats, den: Floats) -> Floats:
 def spread_of(num: Floats, den: Floats, over: Over = "worst_case") -> Floats:
     """Spreads (draws,) of sums (draws, groups, rates)."""
     return _apart(_over(num, den), over)
-
-
-def p_value(seen: float, drawn: Floats) -> float:
-    """Share of draws at least as large, the data themselves counted as one of them.
-
-    A draw without a value (a group that it left nothing to divide by) counts as larger.
-
-    >>> p_value(0.3, np.array([0.1, 0.3, 0.2]))
-    0.5
-    """
-    return float((1 + (~(drawn < seen - 1e-12)).sum()) / (1 + len(drawn)))

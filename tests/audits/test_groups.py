@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from audits import spreads
+from audits import exchange, spreads
 from audits.errors import MeasureError
 from audits.estimand import Declared, Lean, Odds, Ratio, Spread
 from audits.evidence import Part, records_frame
+from audits.gaps import gaps
 from audits.groups import metric_frame, table
 from audits.subgroups import change, told
 from audits.testing import grouped_null
@@ -77,17 +78,38 @@ def test_no_group_is_named_where_none_differs():
     assert found.apart.low == 0
 
 
-def test_labels_are_exchanged_within_sets_that_differ_in_the_group_alone():
+def test_groups_of_one_cluster_are_compared_within_it():
     # 150 sentences in three genders: hard or easy alike, but in 12 the women's alone is wrong
     hard = np.random.default_rng(0).random(150) < 0.5
     value = np.repeat(1.0 - hard, 3)
     value[np.flatnonzero(value == 1)[::18][:12]] = 0  # one in six of the easy ones
-    sentence, occupation = np.arange(450) // 3, np.arange(450) // 30
-    loose = records(value, ["f", "m", "n"] * 150, occupation)
-    tight = loose.assign(matched=sentence.astype(str))
-    assert table(RIGHT, loose).apart.p > 0.1
-    assert table(RIGHT, tight).apart.p < 0.01
-    assert table(RIGHT, tight).named == "f"
+    alone = records(value, ["f", "m", "n"] * 150)
+    together = alone.assign(cluster=np.array([f"c{at // 30}" for at in range(450)]))
+    assert table(RIGHT, alone).apart.p > 0.1
+    assert table(RIGHT, together).apart.p < 0.01
+    assert table(RIGHT, together).named == "f"
+
+
+def test_one_cluster_with_several_groups_does_not_keep_the_others_from_being_compared():
+    # 20 clusters of 6 each: a is right in 4 of 6, b in 2; the first holds both
+    value = [1, 1, 1, 1, 0, 0] * 20 + [1, 1, 0, 0, 0, 0] * 20
+    group = np.array(["a"] * 120 + ["b"] * 120)
+    cluster = np.arange(240) // 6
+    apart = table(RIGHT, records(value, group, cluster)).apart
+    group[:3] = "b"
+    mixed = table(RIGHT, records(value, group, cluster))
+    assert apart.p == mixed.apart.p == 1 / 1000
+    assert mixed.named == "b"
+
+
+def test_departures_are_turned_round_where_a_cluster_holds_more_of_one_group():
+    # 2 of 2 in a, 1 of 4 in b: half are right, so of a one more than expected, of b one less
+    group, cluster = np.array([0, 0, 1, 1, 1, 1]), np.zeros(6, dtype=int)
+    value = np.array([[1.0], [1], [1], [0], [0], [0]])
+    units = exchange.Units.of(spreads.Cells.of(value, np.ones((6, 1)), group, cluster))
+    num, den = units.shuffled(50)
+    assert {tuple(draw) for draw in num[:, :, 0]} == {(2.0, 1.0), (0.0, 3.0)}
+    assert {tuple(draw) for draw in den[:, :, 0]} == {(2.0, 4.0)}
 
 
 def test_worst_is_most_where_less_is_better():
@@ -198,29 +220,35 @@ def test_drawing_kinds_is_drawing_clusters(seed):
     assert (np.abs(a.std(axis=0) / b.std(axis=0) - 1) < 0.25).all()
 
 
-def rejections(times, groups, design, seed=0):
-    """How often the table finds that groups differ, and how often it names one."""
-    rng = np.random.default_rng(seed)
-    found = [
-        table(
-            RIGHT,
-            grouped_null(rng, groups, design),
-            least=20,
-            enough=20,
-            resamples=99,
-            draws=199,
-        )
-        for _ in range(times)
-    ]
-    return sum(t.apart.p <= 0.05 for t in found), sum(t.named != "" for t in found)
+def cells(frame):
+    """Sums by cluster and group of records with a value `x`."""
+    group, cluster = (np.unique(frame[c], return_inverse=True)[1] for c in ("group", "cluster"))
+    value = frame["x"].to_numpy()[:, None]
+    return spreads.Cells.of(value, np.ones_like(value), group, cluster)
 
 
-@pytest.mark.parametrize("design", ["alone", "whole", "within"])
-def test_groups_that_do_not_differ_are_seldom_said_to(design):
+@pytest.mark.parametrize(
+    ("design", "groups", "n"),
+    [
+        ("alone", 4, 480),
+        ("whole", 4, 480),
+        ("within", 4, 480),
+        ("crossed", 8, 960),
+        ("uneven", 2, 720),
+    ],
+)
+def test_groups_that_do_not_differ_are_seldom_said_to(design, groups, n):
     """`python -m tests.bench.groups` does the same 500 times with 2, 4 and 8 groups."""
-    differ, named = rejections(60, 4, design)
+    rng = np.random.default_rng(0)
+    differ = named = 0
+    for _ in range(60):
+        found = cells(grouped_null(rng, groups, design, n))
+        shuffled = exchange.Units.of(found).shuffled(199)
+        differs = exchange.p_value(found.spread(), spreads.spread_of(*shuffled)) <= 0.05
+        differ += differs
+        named += differs and min(gap.p for gap in gaps(found, shuffled)) <= 0.05
     assert differ <= 8  # of 60 at 5 %: 9 and more with a chance of 3 in 1,000
-    assert named <= differ
+    assert named <= 6
 
 
 def test_an_interval_that_ignores_clusters_would_be_too_short():

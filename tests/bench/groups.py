@@ -13,7 +13,9 @@ from audits.groups import table
 from audits.testing import grouped_null
 
 RIGHT = Declared(name="right", better="higher", about="", of=Ratio(value="x"))
-DESIGNS = ("alone", "whole", "within")
+DESIGNS = ("alone", "whole", "within", "crossed", "uneven")
+ROWS = {"crossed": 960, "uneven": 2160}
+"""Rows of a null where clusters are large; 480 elsewhere."""
 
 
 def main() -> int:
@@ -88,7 +90,7 @@ def errors(times: int, groups: int, design: str) -> dict[str, float]:
     odds = spread.model_copy(update={"of": Odds(selected="x", truth="y")})
     counts = dict.fromkeys(("differ", "named", "spread_above_0", "odds_above_0"), 0)
     for _ in range(times):
-        frame = grouped_null(rng, groups, design)
+        frame = grouped_null(rng, groups, design, ROWS.get(design, 480))
         found = table(RIGHT, frame, least=20, enough=20, resamples=199, draws=399)
         counts["differ"] += found.apart.p <= 0.05
         counts["named"] += found.named != ""
