@@ -273,7 +273,8 @@ def _apart(
     value = float(held.difference(method="between_groups")["value"])
     least = float(held.group_min()["value"])
     ratio = float(held.ratio(method="between_groups")["value"])
-    found = spreads.interval(cells, 0.95, resamples)
+    shares = lean or (isinstance(declared.of, Ratio) and declared.of.proportion)
+    found = spreads.interval(cells, 0.95, resamples, shares=shares)
     null = spreads.spread_of(*shuffled)
     return Apart(
         value=twice * value,
