@@ -344,9 +344,62 @@ def test_the_group_that_suffers_most_is_named_where_that_is_sure():
     assert found.whole.value == pytest.approx(-0.18)
     # McNemar: 2 * 2^-12 and 2 * 2^-60, by Holm once and twice
     assert [m.p for m in found.groups] == pytest.approx([2 * 2**-12, 4 * 2.0**-60])
-    assert found.suffers == "b"
+    assert (found.lost, found.suffers) == (("a", "b"), "b")
+    assert [m.beyond.value for m in found.groups] == pytest.approx([0.24, -0.24])
+    # t of .24 / sqrt((.06 * .94 + .3 * .7) / 199), twice; the draws know no less than 2 / 1000
+    assert [m.beyond.p for m in found.groups] == pytest.approx([1.0, 0.002])
     wrong = RIGHT.model_copy(update={"better": "lower"})
     assert change(wrong, new, old).suffers == ""  # less of what is bad is no suffering
+
+
+def test_nobody_suffers_most_where_all_lose_alike():
+    found = change(RIGHT, *paired(40, 44))
+    assert all(m.p < 1e-10 for m in found.groups)
+    assert (found.lost, found.suffers) == (("a", "b"), "")
+    assert min(m.beyond.p for m in found.groups) > 0.3
+
+
+def test_a_single_group_suffers_no_more_than_others():
+    new, old = paired(40, 44)
+    found = change(RIGHT, new.assign(group="a"), old.assign(group="a"))
+    assert (found.lost, found.suffers, found.groups[0].beyond) == (("a",), "", None)
+
+
+def test_a_change_is_told_from_the_others_where_models_were_asked_unlike_much():
+    rng = np.random.default_rng(4)
+    asked = Declared(name="a", better="higher", about="", of=Ratio(value="x", over="over"))
+    new, old = (
+        f.assign(over=over, x=over * (rng.random(400) < 0.6))
+        for f, over in zip(paired(0, 0), rng.integers(1, 5, (2, 400)) * 1.0, strict=True)
+    )
+    of_a, of_b = change(asked, new, old).groups
+    apart = of_a.estimate.value - of_b.estimate.value
+    assert (of_a.beyond.value, of_b.beyond.value) == pytest.approx((apart, -apart))
+    # each group's change has a linearized error of its own, and they are independent
+    half = 1.96 * np.hypot(of_a.estimate.se, of_b.estimate.se)
+    assert of_a.beyond.high - of_a.beyond.value == pytest.approx(half, rel=0.03)
+    lean = change(asked.model_copy(update={"of": Lean(value="x", over="over")}), new, old)
+    assert lean.groups[0].beyond.value == pytest.approx(2 * apart)
+
+
+@pytest.mark.parametrize("m", [1, 4])
+def test_equal_losses_name_nobody_and_a_larger_one_is_found(m):
+    """`python -m tests.bench.groups` does the same 200 times with 2, 4 and 8 groups."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(4), 240)
+    named, found = 0, 0
+    for of_first in (0.2, 0.4):
+        for _ in range(40):
+            level = np.where(group == 0, of_first, 0.2)
+            shared = rng.beta(4 * level, 4 - 4 * level)[np.arange(960) // m * m]
+            lost = -1.0 * (rng.random(960) < (shared if m > 1 else level))[:, None]
+            drops = spreads.Cells.of(lost, np.ones_like(lost), group, np.arange(960) // m)
+            shuffled = exchange.Units.of(drops).shuffled(199)
+            p = [gap.p for gap in gaps(drops, shuffled, sign=-1)]
+            named += of_first == 0.2 and min(p) <= 0.05
+            found += of_first == 0.4 and p[0] <= 0.05
+    assert named <= 6  # of 40 at 5 %: 7 and more with a chance of 3 in 1,000
+    assert found >= 34
 
 
 def test_a_loss_that_might_be_chance_among_the_groups_names_nobody():
