@@ -150,11 +150,14 @@ class Spread(Settings):
     """Largest minus smallest mean of `value` between the groups of a column.
 
     Of a decision (1 where somebody is selected) it is the demographic parity difference.
+    `proportion` says that 0 <= value <= 1 in every row, without which a small group in which
+    nothing happened has no limit. What a rule requires (`min_n`) it requires of every group.
     """
 
     kind: Literal["spread"] = "spread"
     value: str
     by: str = "group"
+    proportion: bool = True
 
 
 class Odds(Settings):
@@ -162,7 +165,7 @@ class Odds(Settings):
 
     Of those with `truth` 1 and of those with 0, the largest minus smallest rate of `selected`
     between groups; the larger of both, or their mean (Hardt et al. 2016; fairlearn's
-    `equalized_odds_difference` with `agg`).
+    `equalized_odds_difference` with `agg`). A rule's `min_n` holds in every group.
     """
 
     kind: Literal["odds"] = "odds"

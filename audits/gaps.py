@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audits.exchange import p_value
 from audits.intervals import Floats, holm
-from audits.spreads import Cells, p_value
+from audits.spreads import Cells
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A difference with its 95 % interval, and its p-value by Holm."""
+    """A difference with its 95 % interval, and its p-value by Holm, in the direction asked."""
 
     value: float
     low: float
@@ -19,18 +20,29 @@ class Gap:
     p: float
 
 
-def gaps(cells: Cells, shuffled: tuple[Floats, Floats]) -> list[Gap]:
+def gaps(cells: Cells, shuffled: tuple[Floats, Floats], *, sign: int = 0) -> list[Gap]:
     """Each group against the rest: Student's t by cluster, and the null's own opinion.
 
-    Exchanged labels are exact where no group differs, t where others do; a group is told from
-    the rest by the less sure of both, and then by Holm.
+    Labels without meaning are exact where no group differs, t where others do; a group is told
+    from the rest by the less sure of both, and then by Holm.
+
+    Args:
+        cells: of one rate.
+        shuffled: their sums under labels that say nothing.
+        sign: 1 where only groups above the rest will be named, -1 below, 0 either.
     """
     found = [
-        _gap(cells.num[:, :, 0], cells.den[:, :, 0], at) for at in range(cells.num.shape[1])
+        _gap(cells.num[:, :, 0], cells.den[:, :, 0], at, sign)
+        for at in range(cells.num.shape[1])
     ]
-    drawn = np.abs(_against_rest(*(s[:, :, 0] for s in shuffled)))
-    p = [max(gap.p, p_value(abs(gap.value), drawn[:, at])) for at, gap in enumerate(found)]
+    drawn = _towards(_against_rest(*(s[:, :, 0] for s in shuffled)), sign)
+    seen = _towards(np.array([gap.value for gap in found]), sign)
+    p = [max(g.p, p_value(float(seen[at]), drawn[:, at])) for at, g in enumerate(found)]
     return [replace(gap, p=each) for gap, each in zip(found, holm(p), strict=True)]
+
+
+def _towards(values: Floats, sign: int) -> Floats:
+    return np.asarray(sign * values if sign else np.abs(values))
 
 
 def _against_rest(num: Floats, den: Floats) -> Floats:
@@ -40,7 +52,7 @@ def _against_rest(num: Floats, den: Floats) -> Floats:
         return np.asarray(num / den - rest[0] / rest[1])
 
 
-def _gap(num: Floats, den: Floats, at: int) -> Gap:
+def _gap(num: Floats, den: Floats, at: int, sign: int) -> Gap:
     from scipy import special
 
     sides = [(num[:, at], den[:, at])]
@@ -56,5 +68,7 @@ def _gap(num: Floats, den: Floats, at: int) -> Gap:
     # As many clusters as the smaller side has, in the error and in its degrees of freedom.
     se = math.sqrt(few / (few - 1) * float(np.square(influence).sum()))
     half = float(special.stdtrit(few - 1, 0.975)) * se
-    p = 2 * float(special.stdtr(few - 1, -abs(value) / se)) if se > 0 else float(value == 0)
+    towards = sign * value if sign else abs(value)
+    p = float(special.stdtr(few - 1, -towards / se)) if se > 0 else float(towards <= 0)
+    p = p if sign else min(1.0, 2 * p)
     return Gap(value, value - half, value + half, p)

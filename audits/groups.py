@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from audits import spreads
+from audits import exchange, spreads
 from audits.columns import compact
 from audits.errors import MeasureError
 from audits.estimand import Able, Declared, Estimate, Lean, Ratio
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from fairlearn.metrics import MetricFrame
 
-MATCHED = "matched"
-"""Column of records: sets of examples that differ in their group alone, like one sentence
-with pronouns of each gender. Labels without meaning are exchanged within these."""
 LEAST = 30
 """Fewer examples of a group are counted and compared with nothing."""
 ENOUGH = 100
@@ -98,8 +95,6 @@ class _Rows:
     den: Floats
     group: Ints
     cluster: Ints
-    example: Ints
-    matched: Ints | None
     names: tuple[str, ...]
 
 
@@ -141,7 +136,7 @@ def table(
     enough: int = ENOUGH,
     alpha: float = 0.05,
     resamples: int = spreads.RESAMPLES,
-    draws: int = spreads.DRAWS,
+    draws: int = exchange.DRAWS,
 ) -> Table:
     """Tell a measure by the groups of a column of its records.
 
@@ -170,18 +165,14 @@ def table(
             f"{declared.name}: {len(large)} of {len(names)} groups in {by} have {least} "
             f"examples and more{can}; to compare takes two"
         )
-    rows = _of(found, group, large, names, _matched(declared, frame))
+    rows = _of(found, group, large, names)
     twice = 2.0 if isinstance(declared.of, Lean) else 1.0
     cells = spreads.Cells.of(rows.num[:, None], rows.den[:, None], rows.group, rows.cluster)
     if (empty := cells.den.sum(axis=(0, 2)) == 0).any():
         raise MeasureError(
             f"{declared.name}: nothing to divide by in {by} {rows.names[int(empty.argmax())]}"
         )
-    units = spreads.Units.of(
-        rows.num[:, None], rows.den[:, None], rows.group, rows.cluster, rows.example,
-        rows.matched,
-    )  # fmt: skip
-    shuffled = units.shuffled(draws)
+    shuffled = exchange.Units.of(cells).shuffled(draws)
     apart = _apart(declared, rows, cells, shuffled, resamples)
     apart_from_rest = gaps(cells, shuffled)
     by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
@@ -253,22 +244,11 @@ def _grouped(
     return sums(declared, of, frame, worst=True), group, tuple(map(str, names))
 
 
-def _matched(declared: Declared, frame: "pd.DataFrame") -> Ints | None:
-    """The set that each row's example belongs to, where records know of such sets."""
-    if MATCHED not in frame:
-        return None
-    column = frame[MATCHED].iloc[select(declared, frame).at]
-    if nameless(column).any():
-        return None
-    return np.unique(column.to_numpy(dtype=str), return_inverse=True)[1]
-
-
 def _of(
     found: Sums,
     group: Ints,
     large: list[int],
     names: tuple[str, ...],
-    matched: Ints | None,
 ) -> _Rows:
     kept = np.isin(group, large)
     return _Rows(
@@ -276,8 +256,6 @@ def _of(
         den=found.den[kept],
         group=np.searchsorted(large, group[kept]),
         cluster=compact(found.placed.cluster[kept])[0],
-        example=compact(found.placed.example[kept])[0],
-        matched=None if matched is None else compact(matched[kept])[0],
         names=tuple(names[at] for at in large),
     )
 
@@ -295,13 +273,14 @@ def _apart(
     value = float(held.difference(method="between_groups")["value"])
     least = float(held.group_min()["value"])
     ratio = float(held.ratio(method="between_groups")["value"])
-    found = spreads.interval(cells, 0.95, resamples)
+    shares = lean or (isinstance(declared.of, Ratio) and declared.of.proportion)
+    found = spreads.interval(cells, 0.95, resamples, shares=shares)
     null = spreads.spread_of(*shuffled)
     return Apart(
         value=twice * value,
         low=twice * min(found.low, value),
         high=twice * max(found.high, value),
         null=(twice * float(null.mean()), twice * float(np.quantile(null, 0.95))),
-        p=spreads.p_value(value, null),
+        p=exchange.p_value(value, null),
         ratio=None if lean or least <= 0 else ratio,
     )

@@ -160,6 +160,11 @@ def _cells(
         raise MeasureError(f"{declared.name}: one group in {of.by}, a spread needs two")
     if isinstance(of, Spread):
         value = numbers(declared, rows, of.value)[:, None]
+        if of.proportion and not ((value >= -1e-9) & (value <= 1 + 1e-9)).all():
+            raise MeasureError(
+                f"{declared.name}: {of.value} is no share; declare the spread with "
+                "proportion false"
+            )
         return spreads.Cells.of(value, np.ones_like(value), group, cluster, clusters=clusters)
     selected, truth = (_outcomes(declared, rows, c) for c in (of.selected, of.truth))
     kinds = np.stack([truth, 1 - truth], axis=1)
@@ -193,16 +198,20 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
     cluster, clusters = compact(rows.placed().cluster)
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
-    statistics, trials = _statistics(declared, rows, cluster, clusters)
-    value = float(statistics[0](np.ones((clusters, 1)))[0])
     if isinstance(of, Spread | Odds):
-        found = spreads.interval(_cells(declared, of, rows, cluster, clusters), level)
-    elif isinstance(of, Variation):
-        found = variation.interval(declared, of, rows, level)
+        cells = _cells(declared, of, rows, cluster, clusters)
+        value = cells.spread()
+        shares = isinstance(of, Odds) or of.proportion
+        found = spreads.interval(cells, level, shares=shares)
     else:
-        found = _hull(
-            declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
-        )
+        statistics, trials = _statistics(declared, rows, cluster, clusters)
+        value = float(statistics[0](np.ones((clusters, 1)))[0])
+        if isinstance(of, Variation):
+            found = variation.interval(declared, of, rows, level)
+        else:
+            found = _hull(
+                declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
+            )
     low, high = min(found.low, value), max(found.high, value)
     least, most = _range(declared)
     low, high = max(least, low), min(most, high)

@@ -1,5 +1,6 @@
 """Which rows does a declared measure count, and what does an unusable row count as?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,23 @@ def counts(declared: Declared, frame: "pd.DataFrame") -> tuple[int, int]:
     strata = (frame[column] for column in declared.where)
     rows = frame["why"], frame["example"], owners(frame)
     return _counts(*rows, *strata, wanted=tuple(declared.where.values()))
+
+
+def counts_by(
+    declared: Declared, frame: "pd.DataFrame", by: str
+) -> Mapping[str, tuple[int, int]]:
+    """The same of each group that a column makes.
+
+    Raises:
+        MeasureError: a missing column.
+    """
+    if by not in frame:
+        raise MeasureError(f"{declared.name}: records have no column {by!r}")
+    names = sorted(set(frame[by][~nameless(frame[by])].astype(str)))
+    where = {name: {**declared.where, by: name} for name in names}
+    return {
+        n: counts(declared.model_copy(update={"where": w}), frame) for n, w in where.items()
+    }
 
 
 @remembered

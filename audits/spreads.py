@@ -1,25 +1,21 @@
-"""How far do rates of groups lie apart, how sure is that, and what would chance alone show?
+"""How far do rates of groups lie apart, and how sure is that?
 
 Everything follows from the sums of each cluster in each group, so ten thousand resamples of a
 hundred thousand rows are products of matrices. fairlearn's own bootstrap redraws rows, which
 knows no clusters, and builds a frame anew for each resample.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from audits.columns import compact
 from audits.intervals import Floats, Ints, normal_quantile, score_interval, t_quantile
 from audits.resample import BATCH, SEED, Resampled, Statistic
 
 RESAMPLES = 999
-DRAWS = 999
-"""Permutations behind a null; the least p-value is one over this and one."""
 FEW_KINDS = 8
-"""Where no more than one in so many clusters differ, how often each kind is drawn is drawn."""
+"""Where no more than one in so many clusters differ, those of a kind are weighted as one."""
 Over = Literal["worst_case", "mean"]
 
 
@@ -69,6 +65,11 @@ class Cells:
         """Largest minus smallest rate between groups."""
         return float(_apart(self.rates()[None], self.over)[0])
 
+    def joined(self, pairs: Floats) -> float:
+        """What differences of two groups (pairs, rates) come to: the largest, or their mean."""
+        largest = pairs.max(axis=0)
+        return float(largest.max() if self.over == "worst_case" else largest.mean())
+
     def statistic(self) -> Statistic:
         """The spread as a function of how often each cluster is drawn."""
         return lambda counts: _apart(self.rates(counts), self.over)
@@ -91,122 +92,91 @@ def _apart(rates: Floats, over: Over) -> Floats:
     return np.asarray(found.max(axis=1) if over == "worst_case" else found.mean(axis=1))
 
 
-def redrawn(cells: Cells, resamples: int = RESAMPLES) -> Floats:
-    """Rates (resamples, groups, rates) of clusters drawn again, with replacement.
+def interval(
+    cells: Cells, level: float, resamples: int = RESAMPLES, *, shares: bool = True
+) -> Resampled:
+    """Interval of a spread that excludes 0 as seldom as it says, and whose upper limit holds.
 
-    Only the sums of a cluster matter, so where few kinds of clusters differ (yes or no in
-    some group) it is the number of each kind that is drawn, from the multinomial that drawing
-    one by one amounts to.
+    Largest minus smallest is never negative and grows with the number of groups, so its own
+    bootstrap excludes 0 even where no group differs. Here every difference of two groups has
+    limits of its own, by random weights of the clusters (`weighted`). The true spread is one
+    of these differences, so the highest of their upper limits holds it (an intersection-union
+    test, Berger 1982). The highest lower limit could be any, so these hold together: each is
+    its error's 95 % quantile away, drawn out by as much as the largest of all errors asks.
+
+    Args:
+        cells: of the rates.
+        level: two-sided.
+        resamples: sets of weights.
+        shares: whether every numerator lies between 0 and its denominator. A difference of
+            other values has no bound that an unseen cluster could reach: its errors are drawn
+            out as Student's t is, for as many clusters as the smaller group has.
+    """
+    at = cells.rates()
+    one, other = np.nonzero(~np.eye(len(at), dtype=bool))
+    value = at[one] - at[other]
+    least, most = weighted(cells, resamples, shares=shares)
+    below = value - (least[:, one] - most[:, other])
+    above = (most[:, one] - least[:, other]) - value
+    if not shares:
+        short = _short(cells, level)
+        stretch = np.maximum(short[one], short[other])
+        below, above = below * stretch, above * stretch
+    # The mean of two limits holds if both do; of the worse one's nothing more is asked.
+    both = at.shape[1] if cells.over == "mean" else 1
+    upper = value + np.quantile(above, 1 - (1 - level) / 2 / both, axis=0)
+    low = max(0.0, cells.joined(_together(value, below, level)))
+    high = cells.joined(upper)
+    method = "weighted clusters, pair by pair"
+    if high <= low:
+        half = score_interval(0.0, len(cells.num), normal_quantile(level))[1]
+        return Resampled(low - half, high + half, 0.0, f"{method}, no variation")
+    se = float(above.std(axis=0).flat[int(upper.argmax())])
+    return Resampled(low, high, se, method)
+
+
+def _together(value: Floats, below: Floats, level: float) -> Floats:
+    """Lower limits (pairs, rates) of which all hold at `level`, from errors (draws, …)."""
+    scale = np.quantile(below, 0.95, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worst = np.where(scale > 0, below / scale, 0.0).max(axis=(1, 2))
+    return np.asarray(value - float(np.quantile(worst, level)) * scale)
+
+
+def _short(cells: Cells, level: float) -> Floats:
+    """By how much the few clusters of each group draw out its errors: (groups, 1)."""
+    held = np.maximum(2, (cells.den > 0).any(axis=2).sum(axis=0))
+    t = np.array([t_quantile(level, int(n)) for n in held])
+    return np.asarray(t / normal_quantile(level) * np.sqrt(held / (held - 1)))[:, None]
+
+
+def weighted(cells: Cells, resamples: int, *, shares: bool) -> tuple[Floats, Floats]:
+    """Rates (resamples, groups, rates) under random weights, as low and as high as may be.
+
+    Weights are standard exponentials, one for each cluster, and of shares one more for a
+    cluster that was not drawn: as large as the largest, and of the rate of all or nothing in
+    every group. Of one rate alone the quantiles are the limits of `audits.unseen`. Equal
+    clusters are weighted together.
     """
     clusters, *shape = cells.num.shape
     flat = np.concatenate([s.reshape(clusters, -1) for s in (cells.num, cells.den)], axis=1)
     rng = np.random.default_rng(SEED)
     kinds, times = np.unique(flat, axis=0, return_counts=True)
     if len(kinds) * FEW_KINDS <= clusters:
-        sums = rng.multinomial(clusters, times / clusters, resamples) @ kinds
+        sums = rng.standard_gamma(times, (resamples, len(kinds))) @ kinds
     else:
-        sums = np.empty((resamples, flat.shape[1]))
         step = max(1, BATCH // clusters)
-        for at in range(0, resamples, step):
-            drawn = [
-                np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
-                for _ in range(min(step, resamples - at))
+        sums = np.concatenate(
+            [
+                rng.standard_exponential((min(step, resamples - at), clusters)) @ flat
+                for at in range(0, resamples, step)
             ]
-            sums[at : at + step] = np.array(drawn, dtype=np.float64) @ flat
-    num, den = np.split(sums, 2, axis=1)
-    return _over(num.reshape(resamples, *shape), den.reshape(resamples, *shape))
-
-
-def interval(cells: Cells, level: float, resamples: int = RESAMPLES) -> Resampled:
-    """Interval of a spread that contains 0 as often as it should.
-
-    Largest minus smallest is never negative and grows with the number of groups, so its
-    own bootstrap excludes 0 even where no group differs. No spread can be off by more than
-    the largest error of any difference of two groups: that error's quantile, from redrawn
-    clusters, is the half-width, drawn out as Student's t is for as many clusters as the
-    smallest group has.
-    """
-    worst = _apart(redrawn(cells, resamples) - cells.rates(), cells.over)
-    few = max(2, int((cells.den > 0).any(axis=2).sum(axis=0).min()))
-    short = t_quantile(level, few) / normal_quantile(level) * math.sqrt(few / (few - 1))
-    half = short * float(np.quantile(worst, level))
-    at = cells.spread()
-    low, high, method = max(0.0, at - half), at + half, "simultaneous cluster bootstrap"
-    if high <= low:
-        half = score_interval(0.0, len(cells.num), normal_quantile(level))[1]
-        return Resampled(at - half, at + half, 0.0, f"{method}, no variation")
-    return Resampled(low, high, half / normal_quantile(level), method)
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """What carries a group's label: sums (units, rates), label, and who may swap with whom.
-
-    Labels are exchanged only between units of one `block`.
-    """
-
-    num: Floats
-    den: Floats
-    label: Ints
-    block: Ints
-
-    @classmethod
-    def of(
-        cls,
-        num: Floats,
-        den: Floats,
-        group: Ints,
-        cluster: Ints,
-        example: Ints,
-        matched: Ints | None = None,
-    ) -> "Units":
-        """From rows: whole clusters where each is of one group, else examples within theirs.
-
-        With several rates, denominators say of what kind a unit is (who should be selected,
-        and who should not): if every unit is of one kind, labels stay within kinds. `matched`
-        are sets of examples that differ in their group alone: labels stay within these.
-        """
-        if matched is not None:
-            cluster = matched
-        groups = int(group.max()) + 1
-        mixed = bool((np.bincount(_first(cluster, group), minlength=1) > 1).any())
-        owner, block_of = (example, cluster) if mixed else (cluster, np.zeros_like(cluster))
-        unit, count = compact(np.unique(owner * groups + group, return_inverse=True)[1])
-        label, block = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.intp)
-        label[unit], block[unit] = group, block_of
-        above, below = (_summed(s, unit, count) for s in (num, den))
-        held = below > 0
-        if held.shape[1] > 1 and (held.sum(axis=1) == 1).all():
-            block = block * held.shape[1] + held.argmax(axis=1)
-        return cls(above, below, label, block)
-
-    def shuffled(self, draws: int = DRAWS) -> tuple[Floats, Floats]:
-        """Sums (draws, groups, rates) above and below, under labels that say nothing."""
-        rng = np.random.default_rng(SEED)
-        order = np.argsort(self.block, kind="stable")
-        label, block = self.label[order], self.block[order].astype(np.float64)
-        num, den = self.num[order], self.den[order]
-        groups, units = int(label.max()) + 1, len(label)
-        free = block[0] == block[-1]
-        found: tuple[list[Floats], list[Floats]] = ([], [])
-        step = max(1, BATCH // units)
-        for at in range(0, draws, step):
-            size = min(step, draws - at)
-            if free:
-                drawn = rng.permuted(np.tile(label, (size, 1)), axis=1)
-            else:
-                drawn = label[np.argsort(block + rng.random((size, units)), axis=1)]
-            cell = (drawn + groups * np.arange(size)[:, None]).ravel()
-            for kept, sums in zip(found, (num, den), strict=True):
-                drawn_sums = _summed(np.tile(sums, (size, 1)), cell, groups * size)
-                kept.append(drawn_sums.reshape(size, groups, -1))
-        return np.concatenate(found[0]), np.concatenate(found[1])
-
-
-def _first(cluster: Ints, group: Ints) -> Ints:
-    """The cluster of each pair of cluster and group that occurs."""
-    groups = int(group.max()) + 1
-    return np.asarray(np.unique(cluster * groups + group) // groups)
+        )
+    num, den = (s.reshape(resamples, *shape) for s in np.split(sums, 2, axis=1))
+    if not shares:
+        return (both := _over(num, den)), both
+    unseen = rng.standard_exponential((resamples, 1, 1)) * cells.den.max(axis=0)
+    return _over(num, den + unseen), _over(num + unseen, den + unseen)
 
 
 def rates_of(num: Floats, den: Floats) -> Floats:
@@ -217,14 +187,3 @@ def rates_of(num: Floats, den: Floats) -> Floats:
 def spread_of(num: Floats, den: Floats, over: Over = "worst_case") -> Floats:
     """Spreads (draws,) of sums (draws, groups, rates)."""
     return _apart(_over(num, den), over)
-
-
-def p_value(seen: float, drawn: Floats) -> float:
-    """Share of draws at least as large, the data themselves counted as one of them.
-
-    A draw without a value (a group that it left nothing to divide by) counts as larger.
-
-    >>> p_value(0.3, np.array([0.1, 0.3, 0.2]))
-    0.5
-    """
-    return float((1 + (~(drawn < seen - 1e-12)).sum()) / (1 + len(drawn)))

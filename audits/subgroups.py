@@ -3,13 +3,20 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from audits.errors import MeasureError
 from audits.estimand import Declared, Estimate, Lean, Ratio
 from audits.evidence import Part
+from audits.exchange import Units
+from audits.gaps import Gap, gaps
 from audits.groups import ENOUGH, LEAST, only
-from audits.intervals import holm
-from audits.sample import borrow, nameless
+from audits.intervals import Ints, holm
+from audits.pairing import pairing
+from audits.ratios import Pair, paired
+from audits.sample import borrow, nameless, select, sums
 from audits.significance import change as tested
+from audits.spreads import Cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +26,9 @@ if TYPE_CHECKING:
 class Moved:
     """A group's paired difference, new minus old; `p` of no change, by Holm over the groups.
 
-    Without an estimate `absent` says why.
+    `beyond` is how far that lies from the difference of all other groups together; its `p` is
+    of no larger loss than theirs, by Holm as well. Without an estimate `absent` says why; a
+    single group lies beyond no other.
     """
 
     group: str
@@ -27,20 +36,24 @@ class Moved:
     estimate: Estimate | None
     p: float | None = None
     absent: str = ""
+    beyond: Gap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A measure's paired difference over all and by group.
 
-    `suffers` is the group that lost most, in the measure's own direction, where its loss is
-    sure among all groups (Holm); empty where none may be named.
+    `lost` are the groups whose loss, in the measure's own direction, is sure among all (Holm).
+    `suffers` is the one of them that lost most, where it is as sure that it lost more than all
+    other groups together; empty where none may be named. Where a change hurts everybody alike,
+    all have lost and none suffers more.
     """
 
     measure: str
     by: str
     whole: Estimate
     groups: tuple[Moved, ...]
+    lost: tuple[str, ...]
     suffers: str
 
 
@@ -82,10 +95,14 @@ def change(
     adjusted = dict(
         zip((m.group for m in known), holm([m.p or 0.0 for m in known]), strict=True)
     )
-    found = [replace(m, p=adjusted.get(m.group)) for m in found]
+    beyond = _beyond(declared, by, [m.group for m in known], new, old)
+    found = [replace(m, p=adjusted.get(m.group), beyond=beyond.get(m.group)) for m in found]
+    sure = [m for m in found if m.n >= enough and m.p is not None and m.p <= alpha]
+    lost = [m for m in sure if _loss(declared, m) > 0]
     return Change(
-        declared.name, by, whole, tuple(found), _suffers(declared, found, enough, alpha)
-    )
+        declared.name, by, whole, tuple(found), tuple(m.group for m in lost),
+        _suffers(declared, found, lost, alpha),
+    )  # fmt: skip
 
 
 def told(part: Part) -> tuple[Declared, ...]:
@@ -117,15 +134,60 @@ def _moved(
         return Moved(name, 0, None, absent=str(error))
 
 
-def _suffers(declared: Declared, found: list[Moved], enough: int, alpha: float) -> str:
+def _beyond(
+    declared: Declared,
+    by: str,
+    names: list[str],
+    new: "pd.DataFrame",
+    old: "pd.DataFrame",
+) -> dict[str, Gap]:
+    """Each group's change against that of all others together; nothing of a single group."""
+    if len(names) < 2:
+        return {}
+    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
+    assert isinstance(of, Ratio)
+    new, old = (frame[frame[by].astype(str).isin(names)] for frame in (new, old))
+    ours, theirs = sums(declared, of, new, worst=True), sums(declared, of, old, worst=False)
+    pair, both = paired(declared, ours, theirs), pairing(declared, ours.placed, theirs.placed)
+    group = np.empty(both.n, dtype=np.intp)
+    column = new[by].iloc[select(declared, new).at].to_numpy(dtype=str)
+    group[both.new] = np.searchsorted(names, column)
+    cells = _changes(pair, group)
+    worse = 1 if declared.better == "lower" else -1
+    found = gaps(cells, Units.of(cells).shuffled(), sign=worse)
+    twice = 2.0 if isinstance(declared.of, Lean) else 1.0
+    return {
+        name: Gap(twice * gap.value, twice * gap.low, twice * gap.high, gap.p)
+        for name, gap in zip(names, found, strict=True)
+    }
+
+
+def _changes(pair: Pair, group: Ints) -> Cells:
+    """Differences as rates of one sum, to first order where the models were asked unlike much.
+
+    Where they were asked alike, an example's numerator is its own difference.
+    """
+    rates, sizes = [], []
+    for num, den in ((pair.num_new, pair.den_new), (pair.num_old, pair.den_old)):
+        total = np.bincount(group, den)
+        rates.append(np.bincount(group, num) / total)
+        sizes.append(total)
+    middle = (sizes[0] + sizes[1]) / 2
+    scales = [(middle / size)[group] for size in sizes]
+    off = (pair.num_new - rates[0][group] * pair.den_new) * scales[0]
+    off -= (pair.num_old - rates[1][group] * pair.den_old) * scales[1]
+    den = (pair.den_new * scales[0] + pair.den_old * scales[1]) / 2
+    num = off + (rates[0] - rates[1])[group] * den
+    return Cells.of(num[:, None], den[:, None], group, pair.cluster, clusters=pair.clusters)
+
+
+def _loss(declared: Declared, moved: Moved) -> float:
+    """How much worse a group fares, in the measure's own direction."""
     sign = 1 if declared.better == "lower" else -1
-    lost = [
-        (sign * m.estimate.value, m)
-        for m in found
-        if m.estimate is not None and sign * m.estimate.value > 0
-    ]
-    if not lost:
-        return ""
-    most = max(lost, key=lambda pair: pair[0])[1]
-    sure = most.n >= enough and most.p is not None and most.p <= alpha
+    return sign * moved.estimate.value if moved.estimate else 0.0
+
+
+def _suffers(declared: Declared, found: list[Moved], lost: list[Moved], alpha: float) -> str:
+    most = max(found, key=lambda moved: _loss(declared, moved))
+    sure = most in lost and most.beyond is not None and most.beyond.p <= alpha
     return most.group if sure else ""

@@ -173,19 +173,26 @@ def grouped_null(
     Args:
         rng: of everything drawn.
         groups: how many.
-        design: rows `alone`; or in clusters of 6 that differ among themselves, each `whole`
-            in one group or with its rows spread over groups (`within`).
+        design: rows `alone`; in clusters of 6 that differ among themselves, each `whole` in
+            one group or with its rows spread over groups (`within`); or in clusters that treat
+            each group in a way of their own, with two rows of each (`crossed`) or with ten of
+            each but the last (`uneven`).
         n: rows.
     """
     import numpy as np
     import pandas as pd
 
     at = np.arange(n)
-    cluster = at if design == "alone" else at // 6
-    level = 0.3 if design == "alone" else rng.beta(1.5, 3, n // 6)[cluster]
+    own = design in ("crossed", "uneven")
+    each = {"alone": 1, "crossed": 2 * groups, "uneven": 10 * groups - 8}.get(design, 6)
+    cluster = at // each
     group = rng.integers(0, groups, n)
-    if design != "within":
+    if design in ("alone", "whole"):
         group = rng.permutation(np.arange(cluster[-1] + 1) % groups)[cluster]
+    elif own:
+        group = np.minimum(at % each // (2 if design == "crossed" else 10), groups - 1)
+    shared = cluster * groups + group if own else cluster
+    level = 0.3 if design == "alone" else rng.beta(1.5, 3, shared[-1] + 1)[shared]
     columns = {
         "example": [f"e{i:06}" for i in at],
         "cluster": [f"c{i:06}" for i in cluster],

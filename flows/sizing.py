@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from audits.audit import Audit
-from audits.estimand import Exact
+from audits.estimand import Exact, Odds, Spread
 from flows.home import Home
 from flows.spec import RunSpec
 from registry.planning import Size
@@ -47,6 +47,7 @@ def _audited(
     owners = [e.cluster or e.id for e in examples]
     known = audit.strata(examples)
     counted: dict[tuple[tuple[str, str], ...], Size] = {}
+    compared = {d.of.by for d in audit.declares() if isinstance(d.of, Spread | Odds)}
     for declared in audit.declares():
         asked = tuple(sorted(declared.where.items()))
         if any(column not in known[0] for column, _ in asked):
@@ -55,7 +56,7 @@ def _audited(
             kept = [k for k in zip(owners, known, strict=True) if _meets(k[1], asked)]
             counted[asked] = replace(
                 _size(owner for owner, _ in kept),
-                groups={c: _groups(kept, c) for c in columns if c in known[0]},
+                groups={c: _groups(kept, c) for c in (*columns, *compared) if c in known[0]},
             )
         yield declared.name, counted[asked]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from audits.errors import MeasureError
-from audits.estimand import Better, Declared, Estimate, Exact
+from audits.estimand import Better, Declared, Estimate, Exact, Odds, Spread
 from audits.evidence import Evidence, Part
 from registry.finding import PROFILE, Case
 
@@ -121,7 +121,7 @@ class Sight:
         return bool((self.frame["why"] == "").all())
 
     def require(self, min_n: int, min_clusters: int) -> None:
-        """Refuse too little evidence for any verdict."""
+        """Refuse too little evidence for any verdict, over all or in a compared group."""
         if self.exact:
             return
         n, clusters = self.counts
@@ -129,15 +129,21 @@ class Sight:
             from audits.sample import mostly  # numpy, which no reader of a policy needs
 
             why = self.frame["why"]
-            raise Unsettled(
-                f"{plural(n, 'valid example')} where {min_n} are required"
-                f"{mostly(why, (why != '').to_numpy())}"
-            )
+            raise Unsettled(_few(n, min_n) + mostly(why, (why != "").to_numpy()))
         if clusters < min_clusters:
-            raise Unsettled(
-                f"{plural(n, 'example')} in {plural(clusters, 'cluster')} where "
-                f"{min_clusters} are required"
-            )
+            raise Unsettled(_scattered(n, clusters, min_clusters))
+        if isinstance(of := self.declared.of, Spread | Odds):
+            self._require_groups(of.by, min_n, min_clusters)
+
+    def _require_groups(self, by: str, min_n: int, min_clusters: int) -> None:
+        """A spread rests on its smallest group, which left out would be judged by nobody."""
+        from audits.sample import counts_by
+
+        for name, (n, clusters) in counts_by(self.declared, self.frame, by).items():
+            if n < min_n:
+                raise Unsettled(f"{by} {name}: {_few(n, min_n)}")
+            if clusters < min_clusters:
+                raise Unsettled(f"{by} {name}: {_scattered(n, clusters, min_clusters)}")
 
     @property
     def is_energy(self) -> bool:
@@ -254,6 +260,14 @@ def needed(limits: Limits, bound: float, better: Better, alpha: float, n: int) -
     # Rows and examples differ where an example has several samples.
     scale = n / max(1, limits.pessimistic.n)
     return None if rows is None else max(n + 1, math.ceil(rows * scale))
+
+
+def _few(n: int, least: int) -> str:
+    return f"{plural(n, 'valid example')} where {least} are required"
+
+
+def _scattered(n: int, clusters: int, least: int) -> str:
+    return f"{plural(n, 'example')} in {plural(clusters, 'cluster')} where {least} are required"
 
 
 def plural(n: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from audits.estimand import Better, Declared, Exact, Ratio
+from audits.estimand import Better, Declared, Exact, Odds, Ratio, Spread
 from registry.judging import Required
 from registry.looking import plural
 from registry.policy import Policy
@@ -104,6 +104,8 @@ def _rule(rule: AnyRule, declared: Declared | None, size: Size | None) -> Iterat
     if declared is None or size is None or isinstance(declared.of, Exact):
         return
     by = getattr(rule, "by", "")
+    if not by and isinstance(declared.of, Spread | Odds) and declared.of.by in size.groups:
+        by = declared.of.by  # it rests on the smallest group
     if not by:
         yield from _of(rule, declared, size)
         return

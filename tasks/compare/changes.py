@@ -12,8 +12,9 @@ from audits.subgroups import Change, change, told
 def changes(base: Part, variant: Part) -> list[dict[str, Any]]:
     """Every declared measure as a paired difference, variant minus base.
 
-    Those that are told by group have `groups` too, and `suffers`: the group that lost most,
-    where that is sure among all. What cannot be compared says why.
+    Those that are told by group have `groups` too; `lost`, those whose loss is sure among all;
+    and `suffers`: the one that lost most, where it surely lost more than the others together
+    (`beyond`). What cannot be compared says why.
     """
     grouped = {d.name: d for d in told(variant)}
     found = []
@@ -46,13 +47,19 @@ def _groups(declared: Declared, base: Part, variant: Part) -> dict[str, Any]:
         found = change(declared, variant.completed(), base.completed(), by=declared.by)
     except MeasureError as reason:
         return {"groups_absent": str(reason)}
-    return {"by": found.by, "suffers": found.suffers, "groups": _listed(found)}
+    return {
+        "by": found.by,
+        "lost": list(found.lost),
+        "suffers": found.suffers,
+        "groups": _listed(found),
+    }
 
 
 def _listed(found: Change) -> list[dict[str, Any]]:
     return [
         {"group": m.group, "n": m.n, "p": m.p}
         | ({"absent": m.absent} if m.estimate is None else _limits(asdict(m.estimate)))
+        | ({} if m.beyond is None else {"beyond": asdict(m.beyond)})
         for m in found.groups
     ]
 

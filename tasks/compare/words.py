@@ -110,7 +110,9 @@ def _changes(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 limits = f"[{m['low']:.4g}, {m['high']:.4g}]  p {m['p']:.2g} (Holm)"
                 yield f"{where:<32}{m['value']:>+10.4f}  {limits}"
         if c.get("suffers"):
-            yield f"  {c['suffers']} suffers most, surely among all groups"
+            yield f"  {c['suffers']} suffers most, surely more than the others together (Holm)"
+        elif c.get("lost"):
+            yield f"  {', '.join(c['lost'])} lost, surely, none surely more than others (Holm)"
         elif "groups" in c:
             yield "  no group may be said to suffer (Holm)"
 

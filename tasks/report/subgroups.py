@@ -106,7 +106,13 @@ def _apart(table: Table) -> str:
 def _suffers(moved: Change) -> str:
     whole = f"{_signed(moved.whole)} over all"
     if moved.suffers:
-        return f"{whole}; {moved.suffers} suffers most, and surely so among all groups (Holm)"
+        return (
+            f"{whole}; {moved.suffers} suffers most: its loss is sure, and so is that it lost "
+            "more than the other groups together (Holm)"
+        )
+    if moved.lost:
+        lost = ", ".join(moved.lost)
+        return f"{whole}; {lost} lost, surely, and no group surely more than the others (Holm)"
     return f"{whole}; no group may be said to suffer (Holm)"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, t
 
-from audits.estimand import Declared, Lean, Ratio
+from audits.estimand import Declared, Lean, Ratio, Spread
 from audits.evidence import Part, records_frame
 from audits.intervals import tango
 from registry.finding import Approval, Case, Verdict
@@ -195,6 +195,19 @@ def test_a_leaning_within_bounds_proves_something_and_holds_in_every_group():
     found = rule.model_copy(update={"by": "group"}).check(Case(evidence("w", halves)))
     assert found.verdict is FAIL
     assert found.because.startswith("group b: 0.95")
+
+
+def test_a_spread_rests_on_its_smallest_group_which_must_be_large_enough():
+    apart = Declared(name="apart", better="lower", about="Apart.", of=Spread(value="right"))
+    rule = AtMost(measure="facts/apart", bound=0.9)
+    part = replace(grouped(a=[1, 0] * 200, b=[1, 0] * 200, tiny=[1, 1, 0]), declared=(apart,))
+    found = rule.check(Case(evidence("w", part)))
+    assert found.verdict is INCONCLUSIVE
+    assert found.because == "group tiny: 3 valid examples where 30 are required"
+    few = rule.model_copy(update={"min_n": 3, "min_clusters": 3})
+    assert few.check(Case(evidence("w", part))).limit > 0.45  # 2 of 3 may be all
+    large = replace(grouped(a=[1, 0] * 200, b=[1, 0] * 200), declared=(apart,))
+    assert rule.check(Case(evidence("w", large))).verdict is PASS
 
 
 def test_a_control_in_which_nothing_is_found_proves_nothing_and_fails_nobody():

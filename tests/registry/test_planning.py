@@ -2,7 +2,7 @@
 
 import pytest
 
-from audits.estimand import Declared, Ratio
+from audits.estimand import Declared, Ratio, Spread
 from audits.power import power_paired
 from registry.planning import Floor, Size, plan
 from registry.policy import Policy
@@ -146,6 +146,16 @@ def test_a_rule_for_every_group_is_planned_for_the_smallest_that_will_not_do():
     assert one.said.startswith("group b: it can never pass: 28 items")
     size = Size(1000, 1000, {"group": {"a": Size(500, 500), "d": Size(500, 500)}})
     assert plan(policy, DECLARED, {"facts/recall": size}) == ()
+
+
+def test_a_rule_on_a_spread_is_planned_for_its_smallest_group():
+    apart = DECLARED["facts/recall"].model_copy(update={"of": Spread(value="x")})
+    policy = Policy(name="p", rules=(AtMost(measure="facts/apart", bound=0.1),))
+    size = Size(503, 503, {"group": {"a": Size(500, 500), "b": Size(3, 3)}})
+    (one,) = plan(policy, {"facts/apart": apart}, {"facts/apart": size})
+    assert one.said.startswith("group b: it can never pass: 3 items, the rule asks for 30")
+    size = Size(503, 503)  # where groups are not known before anything runs
+    assert plan(policy, {"facts/apart": apart}, {"facts/apart": size}) == ()
 
 
 def test_a_bound_within_the_noise_of_what_was_measured_is_named():

@@ -25,8 +25,11 @@ def part(wrong):
 def test_every_measure_is_a_paired_difference_and_the_group_that_suffers_is_named():
     right, apart, gone = changes(part({"a": 10, "b": 10}), part({"a": 10, "b": 40}))
     assert right["value"] == -30 / 304
-    assert right["suffers"] == "b"
+    assert (right["lost"], right["suffers"]) == (["b"], "b")
     of_a, of_b, few = right["groups"]
+    assert of_b["beyond"]["value"] == -0.2
+    assert of_b["beyond"]["p"] < 0.01
+    assert "beyond" not in few
     assert (of_a["value"], of_a["p"]) == (0, 1)
     assert of_b["value"] == -0.2
     assert few["absent"] == "4 examples where 30 are required"
@@ -42,8 +45,11 @@ def test_a_person_reads_the_same():
     document = {"base": side, "variant": side, "tasks": []}
     said = words(document | {"audits": [{"task": "bias", "changes": moved}]})
     assert "audit    bias: variant minus base, on the same examples" in said
-    assert "b suffers most, surely among all groups" in said
+    assert "b suffers most, surely more than the others together (Holm)" in said
     assert "few" in said
     assert "4 examples where 30 are required" in said
     said = words(document | {"audits": [{"task": "bias", "changes": still}]})
     assert "no group may be said to suffer (Holm)" in said
+    alike = changes(part({"a": 10, "b": 10}), part({"a": 40, "b": 38}))
+    said = words(document | {"audits": [{"task": "bias", "changes": alike}]})
+    assert "a, b lost, surely, none surely more than others (Holm)" in said

@@ -48,12 +48,19 @@ def test_the_group_that_compression_hurt_is_named_and_told_from_chance():
     assert "not enough to name it" in of_base
     assert "<b>old</b> is worst, and surely so among all (Holm)" in of_small
     assert change.startswith("int4 against its parent: -0.1")
-    assert "<b>old</b> suffers most, and surely so among all groups" in change
+    assert "<b>old</b> suffers most: its loss is sure, and so is that it lost more" in change
     by_name = {(row.candidate, row.group): row for row in view.rows}
     assert by_name["base", "few"].value == "not compared"
     assert by_name["int4", "young"].moved.startswith("-0.005 (")
     assert by_name["int4", "<b>old</b>"].moved.startswith("-0.300 (")
     assert by_name["base", "young"].moved == "—"
+
+
+def test_where_all_lost_alike_those_who_lost_are_said_and_nobody_suffers_most():
+    base, small = part(BASE), part({"<b>old</b>": 70, "young": 72})
+    (view,) = views([candidate("base", base), candidate("int4", small, made_from=[base])])
+    said = "<b>old</b>, young lost, surely, and no group surely more than the others (Holm)"
+    assert said in view.sentences[2]
 
 
 def test_a_model_that_lost_nothing_names_nobody():
