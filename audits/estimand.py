@@ -146,6 +146,20 @@ class Consistency(Settings):
     bins: Annotated[int, Field(ge=2)] = 15
 
 
+class Above(Settings):
+    """How far the mean of `value` lies above that of models that were drawn to know nothing.
+
+    `nulls` are columns of the same by each of them, `over` the denominator of all. The interval
+    is of what lies above one more model drawn like them: it holds 0 as often as it should of a
+    model that is itself such a draw. See `audits.above`.
+    """
+
+    kind: Literal["above"] = "above"
+    value: str
+    nulls: Annotated[tuple[str, ...], Field(min_length=2)]
+    over: str = ""
+
+
 class Spread(Settings):
     """Largest minus smallest mean of `value` between the groups of a column.
 
@@ -251,6 +265,7 @@ Capability = Annotated[Auroc | Able, Field(discriminator="kind")]
 Estimand = Annotated[
     Ratio
     | Lean
+    | Above
     | Exact
     | Auroc
     | RiskCoverage
