@@ -260,7 +260,21 @@ class Able(Settings):
     where: Mapping[str, str] = {}
 
 
-Capability = Annotated[Auroc | Able, Field(discriminator="kind")]
+class Detects(Settings):
+    """A capability of a detector: it surely flags more of what it should than of what not.
+
+    The mean of `value` (1 where a text is flagged) in labelled rows, of which the column `by`
+    says what they are: `roles` are those that should be flagged and those that should not.
+    The limits at 95 % of both shares, together, must not meet; see `audits.detector`.
+    """
+
+    kind: Literal["detects"] = "detects"
+    value: str
+    by: str = "role"
+    roles: tuple[str, str]
+
+
+Capability = Annotated[Auroc | Able | Detects, Field(discriminator="kind")]
 
 Estimand = Annotated[
     Ratio
@@ -298,7 +312,7 @@ class Declared(Settings):
     given: Capability | None = None
     """A capability that the measure means nothing without: absent unless the lower limit of
     this AUROC on the same rows, at 95 %, lies above a half, or that of a share above its own
-    bound."""
+    bound, or what a detector flags of what it should above what it flags of the rest."""
     diagnostic: str = ""
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""

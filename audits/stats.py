@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from audits.above import above, above_difference
-from audits.detector import Parts, corrected_difference, truth
+from audits.detector import Parts, corrected_difference, require_detects, truth
 from audits.errors import MeasureError
 from audits.estimand import (
     Able,
@@ -17,6 +17,7 @@ from audits.estimand import (
     Consistency,
     Corrected,
     Declared,
+    Detects,
     Estimate,
     Exact,
     Lean,
@@ -184,6 +185,11 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
         return
     if isinstance(declared.given, Able):
         _require_able(declared, declared.given, frame)
+        return
+    if isinstance(declared.given, Detects):
+        require_detects(
+            declared, declared.given, lambda share, level: estimate(share, frame, level=level)
+        )
         return
     asked = declared.model_copy(update={"of": declared.given, "given": None})
     found = redrawn(asked, complete(asked, select(asked, frame)), 0.95)
