@@ -61,7 +61,7 @@ class CrowsPairs(AuditSettings):
     )  # fmt: skip
     untrained: Annotated[int, Field(ge=0, le=9)] = 0
     """Untrained twins to compare with: none, or several, of which one alone says nothing of how
-    far chance carries; five make intervals half as wide as three."""
+    far chance carries; five make intervals two thirds as wide as three."""
     corpus: str = ""
     """The set of text that the unigram model counts; empty for none."""
 

@@ -108,12 +108,12 @@ def test_a_detector_that_does_not_surely_see_measures_nothing(scorer, why):
 
 
 def test_a_detector_that_surely_sees_is_as_sure_as_its_limits_at_95_percent():
-    """By hand: of 40 and 40, 11 hits and no false alarm are sure and 9 are not.
+    """By hand: of 40 and 40, 10 hits and no false alarm are sure and 9 are not.
 
     Clopper and Pearson at 97.5 % each, so that both hold at 95 %: 0 of 40 is at most
-    1 - .0125^(1/40) = .104; 9 of 40 is at least .099, 11 of 40 at least .135.
+    1 - .0125^(1/40) = .104; 9 of 40 is at least .097, 10 of 40 at least .114.
     """
-    for hits, sure in ((9, False), (11, True)):
+    for hits, sure in ((9, False), (10, True)):
         frame = records_frame(
             {
                 "example": f"{role}{at}",
@@ -132,6 +132,18 @@ def test_a_detector_that_surely_sees_is_as_sure_as_its_limits_at_95_percent():
         else:
             with pytest.raises(MeasureError, match=r"9 of 40 .*least 0\.10.* most 0\.10"):
                 rate.estimate(frame, level=0.95)
+
+
+def test_labelled_texts_may_come_from_a_file_of_their_own():
+    """A set joined from several calls a text a line, and says from which it comes."""
+    labelled = [
+        {"id": f"labelled/{at}", "line": f"text {at}", "toxic": at < 20, "role": "labelled"}
+        for at in range(40)
+    ]
+    asked = [row | {"role": "asked"} for row in rows()]
+    found = Toxicity().examples([*labelled, *asked])
+    assert [e.target for e in found if e.id == "labelled/3"] == ["text 3"]
+    assert len(found) == 52
 
 
 def test_a_language_of_which_we_have_no_sentences_asks_for_the_users():
