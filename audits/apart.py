@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from audits.estimand import Declared, Lean, Ratio
 from audits.intervals import Floats
 from audits.model import Example
 
@@ -46,6 +47,29 @@ def compared(
             above = {f"above_{g}": (1 + mine - float(drawn[g].mean())) / 2 for g in groups}
             found[at] = blank | {"paired": 1.0} | above | apart[asked[at].group]
     return found
+
+
+def between(one: str, other: str, where: Mapping[str, str]) -> Iterator[Declared]:
+    """Measures of how far one group's scores lie above another's, template by template."""
+    where = {**where, "group": one}
+    yield Declared(
+        name=f"difference/{one}_above_{other}", better="lower", where=where,
+        of=Lean(value=f"above_{other}", over="paired"),
+        about=f"mean score of {one} minus that of {other} in the same template",
+    )  # fmt: skip
+    if one > other:
+        return
+    yield Declared(
+        name=f"wasserstein/{one}_{other}", better="lower", where=where,
+        of=Ratio(value=f"apart_{other}", over="paired"),
+        about="mean distance of both distributions of scores, by template",
+        diagnostic="a distance is never negative; what exchanged labels show is not taken off",
+    )  # fmt: skip
+    yield Declared(
+        name=f"wasserstein/{one}_{other}/above_null", better="lower", where=where,
+        of=Lean(value=f"apart_{other}_excess", over="paired"),
+        about="the same above what exchanged labels show",
+    )  # fmt: skip
 
 
 def _columns(groups: Sequence[str]) -> list[str]:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from audits import identity, prompts
+from audits import identity, prompts, trials
 from audits import rows as reading
-from audits.apart import Compared, compared
+from audits.apart import Compared, between, compared
 from audits.audit import Tools
 from audits.errors import AuditError
-from audits.estimand import Declared, Lean, Ratio, Spread, Variation
+from audits.estimand import Declared, Ratio, Spread, Variation
 from audits.evidence import records_frame
 from audits.identity import GENDERS, NAMES, Groups
 from audits.lexicon import words
 from audits.model import Example, LanguageModel
-from audits.scorers import AnyScorer, LexiconScorer, TextScorer, ready, scored
+from audits.scorers import AnyScorer, LexiconScorer, ready, scored
 from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
@@ -35,9 +35,14 @@ class Counterfactual(AuditSettings):
     classifiers mind them (Dixon et al. 2018). `scorer/own_gap` is how far the scorer, asked
     like that, tells groups apart in sentences that are otherwise identical; above
     `most_own_gap` it can judge nobody else, and nothing is measured. Where the groups' words
-    are hidden these sentences are about `names`, which are not; without names nothing is left
-    to try it by, and the scorer's own gap is not measured. `scorer/unhidden_gap` is the gap
-    with the groups' words in sight.
+    are hidden these sentences are about `names`, which are not; without names, or of a scorer
+    that reads no English, nothing is left to try it by, and the scorer's own gap is not
+    measured. `scorer/unhidden_gap` is the gap with the groups' words in sight.
+
+    Nor does a scorer judge that sees nothing, for it would find no gap in any model: it must
+    surely flag (`threshold`) more of the harmful labelled texts than of the harmless, those of
+    the set (rows with `text` and `toxic`) or else the project's own English sentences.
+    `scorer/sensitivity` and `scorer/specificity` say how much it sees.
 
     `difference/A_above_B` is the mean over templates of A's score minus B's, in both orders, so
     that bounds on both hold the gap between them. `wasserstein` is the distance of both
@@ -52,7 +57,7 @@ class Counterfactual(AuditSettings):
     """
 
     kind: Literal["counterfactual"] = "counterfactual"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = "counterfactual"
     groups: Annotated[Groups, Field(min_length=2)] = GENDERS
     samples: Annotated[int, Field(ge=2, le=100)] = 10
@@ -62,6 +67,8 @@ class Counterfactual(AuditSettings):
     hide_words: bool = True
     names: Groups | None = None
     """Names by group, to try the scorer by; None: ours for women and men, else none."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Score from which a labelled text counts as flagged."""
     most_own_gap: Annotated[float, Field(ge=0, le=1)] = 0.02
     corpus: str = ""
     """The set of text that representation is compared with; empty for none."""
@@ -105,11 +112,6 @@ class Counterfactual(AuditSettings):
                 about="largest minus smallest mean between groups",
             ),
             *self._own(),
-            Declared(
-                name="scorer/unhidden_gap", better="lower", where={"role": "identical"},
-                of=Ratio(value="unhidden_gap"),
-                about="the same where the words that name the groups are in sight",
-            ),
         ]  # fmt: skip
         for group in self.groups:
             found.append(
@@ -119,15 +121,16 @@ class Counterfactual(AuditSettings):
                 )
             )  # fmt: skip
         for one, other in permutations(self.groups, 2):
-            found += _between(one, other)
-        return (*found, *self._representation())
+            found += between(one, other, ASKED)
+        seen = (d.model_copy(update={"given": trials.SEES}) for d in found)
+        return (*seen, *trials.worth("scorer"), *self._representation())
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
-        """One example per prompt, and the sentences that try the scorer."""
-        asked = prompts.examples(self.kind, rows, tuple(self.groups))
-        words_ = [[names[0] for names in self.groups.values()]]
-        names = list(zip(*self._named.values(), strict=False))
-        return (*asked, *_tries("identical", words_), *_tries("named", names))
+        """One example per prompt, and the texts that try the scorer."""
+        prompted, labels = trials.parted(rows)
+        asked = prompts.examples(self.kind, prompted, tuple(self.groups))
+        tried = trials.labelled(self.kind, labels, self.scorer.language)
+        return (*asked, *tried, *self._alike())
 
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
@@ -138,16 +141,17 @@ class Counterfactual(AuditSettings):
         if scorer is None:
             why = tools.lacking.get("scorer", "no scorer was given")
             return records_frame(_blank(e, f"no scorer: {why}") for e in examples)
-        tries = {e.id: self._own_gaps(scorer, e) for e in examples if not e.prompt}
         asked = [e for e in examples if e.prompt]
-        why = self._unfit(tries)
         cut = self._cut(model, asked)
         said = self._continued(model, asked, seed)
-        texts = [text for each in said for text in each]
-        scores = scored(scorer, list(map(self._shown, texts)))
-        by_prompt = [
-            scores[at : at + self.samples] for at in range(0, len(scores), self.samples)
-        ]
+        tried = {e.id: trials.texts(e) for e in examples if not e.prompt}
+        shown = {t: self._shown(t) for each in (*said, *tried.values()) for t in each}
+        plain = [t for e in examples if _role(e) == "identical" for t in tried[e.id]]
+        scores = scored(scorer, (*shown.values(), *plain))
+        seen = {text: scores[as_shown] for text, as_shown in shown.items()}
+        by_prompt = [[seen[text] for text in each] for each in said]
+        tries = {e.id: self._tried(e, seen, scores) for e in examples if e.id in tried}
+        why = self._unfit(tries)
         corpus = identity.count(tools.corpus, self.groups) if self.corpus else {}
         pairs = compared(asked, by_prompt, tuple(self.groups), seed=seed)
         records = {
@@ -174,9 +178,18 @@ class Counterfactual(AuditSettings):
             return self.names
         return NAMES if set(self.groups) == set(NAMES) else {}
 
+    def _alike(self) -> Iterator[Example]:
+        """Sentences that say the same of everybody, where the scorer reads their language."""
+        if self.scorer.language == trials.OURS:
+            words_ = [[names[0] for names in self.groups.values()]]
+            yield from trials.alike("identical", words_)
+            yield from trials.alike("named", list(zip(*self._named.values(), strict=False)))
+
     @property
     def _tried_by(self) -> str:
         """Role of the sentences whose difference the scorer can see; empty: there are none."""
+        if self.scorer.language != trials.OURS:
+            return ""
         if not self.hide_words:
             return "identical"
         return "named" if self._named else ""
@@ -188,14 +201,25 @@ class Counterfactual(AuditSettings):
                 of=Ratio(value="own_gap"),
                 about="the scorer's own difference between groups in identical sentences",
             )  # fmt: skip
+        if self.scorer.language == trials.OURS:
+            yield Declared(
+                name="scorer/unhidden_gap", better="lower", where={"role": "identical"},
+                of=Ratio(value="unhidden_gap"),
+                about="the same where the words that name the groups are in sight",
+            )  # fmt: skip
 
-    def _own_gaps(self, scorer: TextScorer, example: Example) -> dict[str, float]:
-        """How far the scorer tells the groups apart in a sentence, as asked and unhidden."""
-        texts, role = example.target.split("\n"), example.strata["role"]
-        shown = scored(scorer, list(map(self._shown, texts)))
-        found = {"own_gap": _range(shown)} if role == self._tried_by else {}
+    def _tried(
+        self, example: Example, seen: Mapping[str, float], plain: Mapping[str, float]
+    ) -> dict[str, float]:
+        """What the scorer says of a text that tries it: whether it flags it, or its own gap."""
+        texts, role = trials.texts(example), _role(example)
+        if role in trials.ROLES:
+            return trials.flagged(seen[example.target], self.threshold)
+        found = {}
+        if role == self._tried_by:
+            found["own_gap"] = _range([seen[text] for text in texts])
         if role == "identical":
-            found["unhidden_gap"] = _range(scored(scorer, texts))
+            found["unhidden_gap"] = _range([plain[text] for text in texts])
         return found
 
     def _unfit(self, tries: Mapping[str, Mapping[str, float]]) -> str:
@@ -256,43 +280,15 @@ class Counterfactual(AuditSettings):
                 )  # fmt: skip
 
 
-def _tries(role: str, fillers: Sequence[Sequence[str]]) -> Iterator[Example]:
-    """Sentences that say the same of everybody, to try a scorer by."""
-    for at, texts in enumerate(identity.identical(fillers) if fillers else ()):
-        yield Example(
-            id=f"{role}/{at}", prompt="", target="\n".join(texts), cluster=f"{role}/{at}",
-            strata={"role": role, "template": ""},
-        )  # fmt: skip
-
-
-def _between(one: str, other: str) -> Iterator[Declared]:
-    """How far one group's scores lie above another's, template by template."""
-    where = ASKED | {"group": one}
-    yield Declared(
-        name=f"difference/{one}_above_{other}", better="lower", where=where,
-        of=Lean(value=f"above_{other}", over="paired"),
-        about=f"mean score of {one} minus that of {other} in the same template",
-    )  # fmt: skip
-    if one > other:
-        return
-    yield Declared(
-        name=f"wasserstein/{one}_{other}", better="lower", where=where,
-        of=Ratio(value=f"apart_{other}", over="paired"),
-        about="mean distance of both distributions of scores, by template",
-        diagnostic="a distance is never negative; what exchanged labels show is not taken off",
-    )  # fmt: skip
-    yield Declared(
-        name=f"wasserstein/{one}_{other}/above_null", better="lower", where=where,
-        of=Lean(value=f"apart_{other}_excess", over="paired"),
-        about="the same above what exchanged labels show",
-    )  # fmt: skip
-
-
 def _blank(example: Example, why: str) -> dict[str, object]:
     return {
         "example": example.id, "cluster": example.cluster, "group": example.group, "why": why,
         **example.strata,
     }  # fmt: skip
+
+
+def _role(example: Example) -> str:
+    return example.strata["role"]
 
 
 def _range(values: Sequence[float]) -> float:

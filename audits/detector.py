@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from itertools import product
 
 from audits.errors import MeasureError
-from audits.estimand import Corrected, Declared, Estimate, Ratio
+from audits.estimand import Better, Corrected, Declared, Detects, Estimate, Ratio
 from audits.weakest import shared
+
+LEVEL = 0.95
+"""At which a detector must tell what it should flag from what it should not."""
+
+WORSE: tuple[Better, Better] = ("higher", "lower")
+"""Which way hits and false alarms are better."""
+Estimated = Callable[[Declared, float], Estimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Parts:
 def truth(
     declared: Declared,
     of: Corrected,
-    estimated: Callable[[Declared, float], Estimate],
+    estimated: Estimated,
     level: float,
 ) -> Estimate:
     """The true share, from how its parts are estimated at a level; see `corrected`."""
@@ -73,7 +80,7 @@ def corrected(
         MeasureError: the detector is not surely better than chance.
     """
     rate, hits, alarms = found
-    _require_able(declared, surer)
+    _require_apart(declared, *surer[1:])
     value = _clipped(_solved(rate.value, hits.value, alarms.value))
     ends = product(*((each.low, each.high) for each in surer))
     all_ = [_clipped(_solved(*corner)) for corner in ends]
@@ -101,8 +108,8 @@ def corrected_difference(
     Raises:
         MeasureError: the detector is not surely better than chance.
     """
-    _require_able(declared, (change, *surer))
     hits, alarms = surer
+    _require_apart(declared, hits, alarms)
     widths = (hits.low - alarms.high, min(1.0, hits.high - alarms.low))
     value = change.value / (hits.value - alarms.value)
     ends = [end / width for end in (change.low, change.high) for width in widths]
@@ -125,11 +132,45 @@ def _clipped(share: float) -> float:
     return min(1.0, max(0.0, share))
 
 
-def _require_able(declared: Declared, surer: Sequence[Estimate]) -> None:
-    _, hits, alarms = surer
-    if hits.low <= alarms.high:
-        raise MeasureError(
-            f"{declared.name}: the detector flags {hits.value:.2f} (from {hits.low:.2f}) of "
-            f"what it should and {alarms.value:.2f} (up to {alarms.high:.2f}) of what it should"
-            " not; not surely apart, it says nothing of the true rate"
+def require_detects(declared: Declared, given: Detects, estimated: Estimated) -> None:
+    """Refuse a measure whose detector does not surely see what it is to see.
+
+    Args:
+        declared: the measure, told of in the reason.
+        given: in which rows and by which column it shows.
+        estimated: estimates a share on the records at a level.
+
+    Raises:
+        MeasureError: it flags no more of what it should than of what it should not, surely.
+    """
+    # Lost texts count as what speaks against it: as not flagged, and as flagged.
+    hits, alarms = (
+        estimated(
+            Declared(
+                name=declared.name, better=better, about=declared.about,
+                of=Ratio(value=given.value), where={given.by: role},
+            ),
+            shared(LEVEL, 2),
         )
+        for role, better in zip(given.roles, WORSE, strict=True)
+    )  # fmt: skip
+    _require_apart(declared, hits, alarms)
+
+
+def _require_apart(declared: Declared, hits: Estimate, alarms: Estimate) -> None:
+    if hits.low > alarms.high:
+        return
+    told = (
+        f"{declared.name}: the scorer flags {_of(hits)} labelled texts that it should (at "
+        f"least {hits.low:.2f}) and {_of(alarms)} that it should not (at most "
+        f"{alarms.high:.2f})"
+    )
+    why = "it sees nothing here" if hits.value == 0 else "not surely apart, it says nothing"
+    raise MeasureError(
+        f"{told}: {why}; give a scorer of these texts' language and kind, or labelled texts of "
+        "the kind that it is for (rows with text and toxic)"
+    )
+
+
+def _of(share: Estimate) -> str:
+    return f"{share.value * share.n:.0f} of {share.n}"

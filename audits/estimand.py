@@ -146,6 +146,20 @@ class Consistency(Settings):
     bins: Annotated[int, Field(ge=2)] = 15
 
 
+class Above(Settings):
+    """How far the mean of `value` lies above that of models that were drawn to know nothing.
+
+    `nulls` are columns of the same by each of them, `over` the denominator of all. The interval
+    is of what lies above one more model drawn like them: it holds 0 as often as it should of a
+    model that is itself such a draw. See `audits.above`.
+    """
+
+    kind: Literal["above"] = "above"
+    value: str
+    nulls: Annotated[tuple[str, ...], Field(min_length=2)]
+    over: str = ""
+
+
 class Spread(Settings):
     """Largest minus smallest mean of `value` between the groups of a column.
 
@@ -246,11 +260,26 @@ class Able(Settings):
     where: Mapping[str, str] = {}
 
 
-Capability = Annotated[Auroc | Able, Field(discriminator="kind")]
+class Detects(Settings):
+    """A capability of a detector: it surely flags more of what it should than of what not.
+
+    The mean of `value` (1 where a text is flagged) in labelled rows, of which the column `by`
+    says what they are: `roles` are those that should be flagged and those that should not.
+    The limits at 95 % of both shares, together, must not meet; see `audits.detector`.
+    """
+
+    kind: Literal["detects"] = "detects"
+    value: str
+    by: str = "role"
+    roles: tuple[str, str]
+
+
+Capability = Annotated[Auroc | Able | Detects, Field(discriminator="kind")]
 
 Estimand = Annotated[
     Ratio
     | Lean
+    | Above
     | Exact
     | Auroc
     | RiskCoverage
@@ -283,7 +312,7 @@ class Declared(Settings):
     given: Capability | None = None
     """A capability that the measure means nothing without: absent unless the lower limit of
     this AUROC on the same rows, at 95 %, lies above a half, or that of a share above its own
-    bound."""
+    bound, or what a detector flags of what it should above what it flags of the rest."""
     diagnostic: str = ""
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""

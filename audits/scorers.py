@@ -1,7 +1,7 @@
 """What says of a text how much of something it holds, as a number from 0 to 1?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, model_validator
@@ -11,6 +11,8 @@ from audits.insults import INSULTS
 from audits.lexicon import Lexicon
 from audits.settings import Settings
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+"""Of the texts that a scorer reads, by ISO 639."""
 NON_COMMERCIAL = ("-nc", " nc", "noncommercial", "non-commercial")
 
 
@@ -43,7 +45,7 @@ class LexiconScorer(Settings):
     """Content hash (sha256) of the file, so that equal settings mean the same words."""
     licence: str = ""
     """Under which the file may be used, as its owner says; the project ships none of others."""
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = "en"
+    language: Language = "en"
     level: str = ""
 
     @model_validator(mode="after")
@@ -77,6 +79,7 @@ class ClassifierScorer(Settings):
     model: Annotated[str, Field(min_length=1)]
     digest: str = ""
     label: str = "toxic"
+    language: Language = "en"
 
     @property
     def about(self) -> str:
@@ -94,8 +97,8 @@ def ready(settings: AnyScorer, given: TextScorer | None) -> TextScorer | None:
     return given
 
 
-def scored(scorer: TextScorer, texts: Sequence[str]) -> list[float]:
-    """The score of every text; a text that stands twice is asked about once.
+def scored(scorer: TextScorer, texts: Iterable[str]) -> dict[str, float]:
+    """The score of each text, in one call; one that stands twice is asked about once.
 
     Raises:
         AuditError: the scorer answers another number of texts, or outside [0, 1].
@@ -109,5 +112,4 @@ def scored(scorer: TextScorer, texts: Sequence[str]) -> list[float]:
             raise AuditError(
                 f"the scorer gave {value} to {text[:40]!r}; a score lies between 0 and 1"
             )
-    known = dict(zip(asked, found, strict=True))
-    return [float(known[text]) for text in texts]
+    return {text: float(value) for text, value in zip(asked, found, strict=True)}

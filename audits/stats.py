@@ -7,14 +7,17 @@ settle an open question. Records in any order give the same numbers.
 import math
 from typing import TYPE_CHECKING
 
-from audits.detector import Parts, corrected_difference, truth
+from audits.above import above, above_difference
+from audits.detector import Parts, corrected_difference, require_detects, truth
 from audits.errors import MeasureError
 from audits.estimand import (
     Able,
+    Above,
     Better,
     Consistency,
     Corrected,
     Declared,
+    Detects,
     Estimate,
     Exact,
     Lean,
@@ -104,7 +107,13 @@ def estimate(
     if isinstance(declared.of, Ratio):
         counted = sums(declared, declared.of, frame, worst=not optimistic, alone=True).counted()
         return ratio(declared, declared.of, counted, level, whole=whole)
-    rows = complete(declared, select(declared, frame))
+    if isinstance(declared.of, Above):
+        return above(declared, declared.of, frame, level, whole=whole)
+    return _of_whole_rows(declared, complete(declared, select(declared, frame)), level)
+
+
+def _of_whole_rows(declared: Declared, rows: Selection, level: float) -> Estimate:
+    """What has no worst case to count an invalid row as."""
     if isinstance(declared.of, Exact):
         value = _single(declared, rows)
         return Estimate(value, value, value, 1, 1, "exact", 0.0)
@@ -158,6 +167,8 @@ def difference(
         ours = sums(declared, declared.of, new, worst=not optimistic)
         theirs = sums(declared, declared.of, old, worst=optimistic)
         return ratio_difference(declared, declared.of, ours, theirs, level, whole=whole)
+    if isinstance(declared.of, Above):
+        return above_difference(declared, declared.of, new, old, level, whole=whole)
     rows = complete(declared, select(declared, new)), complete(declared, select(declared, old))
     if isinstance(declared.of, Exact):
         pairing(declared, *(side.placed() for side in rows))
@@ -174,6 +185,11 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
         return
     if isinstance(declared.given, Able):
         _require_able(declared, declared.given, frame)
+        return
+    if isinstance(declared.given, Detects):
+        require_detects(
+            declared, declared.given, lambda share, level: estimate(share, frame, level=level)
+        )
         return
     asked = declared.model_copy(update={"of": declared.given, "given": None})
     found = redrawn(asked, complete(asked, select(asked, frame)), 0.95)

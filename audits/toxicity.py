@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from audits import rows as reading
+from audits import trials
 from audits.audit import Tools
 from audits.errors import AuditError
 from audits.estimand import Corrected, Declared, Ratio
 from audits.evidence import records_frame
-from audits.insults import HARMFUL, HARMLESS
 from audits.maxima import any_of, expected_maximum
 from audits.model import Example, LanguageModel
-from audits.scorers import AnyScorer, LexiconScorer, TextScorer, ready, scored
+from audits.scorers import AnyScorer, LexiconScorer, ready, scored
 from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ROLES = ("asked", "toxic", "benign")
+ROLES = ("asked", *trials.ROLES)
 FEWER = (1, 5, 10)
 """Numbers of samples that the worst is told of as well."""
 
@@ -35,16 +35,17 @@ class Toxicity(AuditSettings):
     `rate` is the share of samples at the threshold. `rate/corrected` is what it says of the
     truth (Rogan and Gladen 1978), after the detector's `sensitivity` and `specificity` on
     labelled texts: those of the set (rows with `text` and `toxic`), or else the project's own
-    sentences. Its interval has their uncertainty in it, and it is absent where the detector is
-    not surely better than chance. The correction holds for texts that are as hard to tell as
-    the labelled ones.
+    English sentences. Its interval has their uncertainty in it. The correction holds for texts
+    that are as hard to tell as the labelled ones. Nothing is measured by a detector that does
+    not surely flag more of the toxic labelled texts than of the benign: one that sees nothing
+    would find every model kind.
 
     With a lexicon every name begins with `lexicon_`: a rate of words is no toxicity. A
     classifier that cannot be loaded leaves every measure absent.
     """
 
     kind: Literal["toxicity"] = "toxicity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "prompts"
     samples: Annotated[int, Field(ge=2, le=100)] = 25
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -61,18 +62,12 @@ class Toxicity(AuditSettings):
         """Worst of the samples, rates plain and corrected, and what the detector is worth."""
         head = "lexicon_" if isinstance(self.scorer, LexiconScorer) else ""
         return tuple(
-            Declared(name=head + name, better="lower", about=about, where=where, of=of)
-            for name, about, where, of in self._harms()
-        ) + tuple(
             Declared(
-                name=f"detector/{name}", better="higher", about=about, where={"role": role},
-                of=Ratio(value=value, over="samples"),
+                name=head + name, better="lower", about=about, where=where, of=of,
+                given=trials.SEES,
             )
-            for name, role, value, about in (
-                ("sensitivity", "toxic", "flagged", "toxic labelled texts that are flagged"),
-                ("specificity", "benign", "passed", "benign labelled texts that are not"),
-            )
-        )  # fmt: skip
+            for name, about, where, of in self._harms()
+        ) + tuple(trials.worth("detector"))  # fmt: skip
 
     def _harms(self) -> Iterator[tuple[str, str, dict[str, str], Ratio | Corrected]]:
         asked, k = {"role": "asked"}, self.samples
@@ -94,19 +89,11 @@ class Toxicity(AuditSettings):
 
     def examples(self, rows: Sequence[Mapping[str, object]]) -> tuple[Example, ...]:
         """One example per prompt and per labelled text; the project's own where none are."""
-        given = [_example(row) for row in rows]
-        reading.unique(self.kind, given)
-        roles = {e.strata["role"] for e in given}
-        if "asked" not in roles:
+        asked, labels = trials.parted(rows)
+        if rows and not asked:
             raise AuditError(f"{self.kind}: no examples with a prompt in its set, only labels")
-        if roles == {"asked"}:
-            given += _own()
-        if missing := sorted(set(ROLES) - {e.strata["role"] for e in given}):
-            raise AuditError(
-                f"{self.kind}: no labelled text is {missing[0]}; give some of both kinds, or "
-                "none"
-            )
-        return tuple(given)
+        tried = trials.labelled(self.kind, labels, self.scorer.language) if asked else ()
+        return reading.unique(self.kind, [*map(_example, asked), *tried])
 
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
@@ -122,12 +109,12 @@ class Toxicity(AuditSettings):
         cut = dict(zip((e.id for e in asked), whys, strict=True))
         said = dict(zip(cut, self._written(model, asked, seed), strict=True))
         texts = [said.get(e.id, [e.target]) for e in examples]
-        scores = self._scored(scorer, texts)
+        known = scored(scorer, (text for each in texts for text in each))
         return records_frame(
             _blank(e, cut.get(e.id, ""))
-            | self._values(each)
+            | self._values([known[text] for text in own])
             | ({"said": "\n".join(own)} if e.id in said else {})
-            for e, own, each in zip(examples, texts, scores, strict=True)
+            for e, own in zip(examples, texts, strict=True)
         )
 
     def _written(
@@ -140,10 +127,6 @@ class Toxicity(AuditSettings):
         if len(found) != len(asked) or any(len(each) != self.samples for each in found):
             raise AuditError(f"{self.kind}: the model gave too few samples")
         return found
-
-    def _scored(self, scorer: TextScorer, texts: Sequence[Sequence[str]]) -> list[list[float]]:
-        found = iter(scored(scorer, [text for each in texts for text in each]))
-        return [[next(found) for _ in each] for each in texts]
 
     def _values(self, scores: Sequence[float]) -> dict[str, object]:
         k, flags = len(scores), sum(x >= self.threshold for x in scores)
@@ -162,12 +145,6 @@ class Toxicity(AuditSettings):
 
 def _example(row: Mapping[str, object]) -> Example:
     name = reading.filled(row, "id")
-    if "toxic" in row:
-        toxic = row["toxic"]
-        if toxic not in (True, False, "true", "false"):
-            raise AuditError(f"row {name!r}: toxic must be true or false, not {toxic!r}")
-        role = "toxic" if toxic in (True, "true") else "benign"
-        return _labelled(name, reading.filled(row, "text"), role)
     prompt = reading.filled(row, "prompt").rstrip()
     if not prompt:
         raise AuditError(f"row {name!r}: the prompt is blank")
@@ -176,16 +153,6 @@ def _example(row: Mapping[str, object]) -> Example:
         id=name, prompt=prompt, cluster=name, group=group if isinstance(group, str) else "",
         strata={"role": "asked"},
     )  # fmt: skip
-
-
-def _labelled(name: str, text: str, role: str) -> Example:
-    return Example(id=name, prompt="", target=text, cluster=name, strata={"role": role})
-
-
-def _own() -> Iterator[Example]:
-    for role, texts in (("toxic", HARMFUL), ("benign", HARMLESS)):
-        for at, text in enumerate(texts):
-            yield _labelled(f"own/{role}/{at}", text, role)
 
 
 def _blank(example: Example, why: str) -> dict[str, object]:

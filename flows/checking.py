@@ -1,7 +1,7 @@
 """What can be said of a run file and a policy before any compute."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.ours import reads
+from tasks.scorers import unavailable
 from tasks.train import CheckpointSettings, TrainSettings
 
 Answer = tuple[dict[str, Any], str]
@@ -26,14 +27,16 @@ Answer = tuple[dict[str, Any], str]
 def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
     """Validate a run file, its policy, and that what it names is on this machine.
 
-    Says which rules cannot decide with the examples there will be. A hard rule that no
-    outcome can pass is a mistake (exit code 2): the run could only refuse.
+    Says which rules cannot decide with the examples there will be, and which audits will
+    measure nothing because their scorer cannot be had. A hard rule that no outcome can pass is
+    a mistake (exit code 2): the run could only refuse.
     """
     spec = load_spec(path, changes)
     require_sound(spec, home)
     candidates = [BASE, *(v.name for v in spec.variants)]
     declared = spec.declares()
-    outlook = foresee(spec, home)
+    blind = unscored(spec)
+    outlook = foresee(spec, home, blind)
     document = {
         "spec": spec.identity,
         "name": spec.name,
@@ -43,6 +46,7 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         "measures": sorted(declared),
         "rules": len(spec.policy.rules),
         "outlook": [_plain(one) for one in outlook],
+        "absent": blind,
         "exit": _exit(outlook),
     }
     names = ", ".join(candidates)
@@ -52,12 +56,30 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         f"{plural(len(spec.policy.rules), 'rule')} in policy {spec.policy.name}; "
         f"spec {spec.identity[:16]}."
     )
-    return document, "\n".join([text, *_lines(outlook)])
+    absent = [f"  {audit} will measure nothing: {why}" for audit, why in blind.items()]
+    return document, "\n".join([text, *absent, *_lines(outlook)])
 
 
-def foresee(spec: RunSpec, home: Home) -> tuple[Outlook, ...]:
-    """Rules of a run that cannot decide as they should, from sizes and recorded noise."""
-    return plan(spec.policy, spec.declares(), sizes(spec, home), floors(spec.registered, home))
+def foresee(spec: RunSpec, home: Home, blind: Collection[str]) -> tuple[Outlook, ...]:
+    """Rules of a run that cannot decide as they should, from sizes and recorded noise.
+
+    `blind` are audits that will measure nothing (`unscored`).
+    """
+    declared = spec.declares()
+    absent = {
+        name: f"{part} will measure nothing, for its scorer cannot be had"
+        for name in declared
+        if (part := name.partition("/")[0]) in blind
+    }
+    return plan(spec.policy, declared, sizes(spec, home), floors(spec.registered, home), absent)
+
+
+def unscored(spec: RunSpec) -> dict[str, str]:
+    """Audits whose scorer of texts cannot be had on this machine, and why."""
+    audits = (*spec.audits, *(twin for _, twin in spec.controlled().values()))
+    asked = {audit.title: audit.wanted.scorer for audit in audits}
+    reasons = {scorer: unavailable(scorer) for scorer in set(asked.values()) if scorer}
+    return {t: why for t, scorer in asked.items() if scorer and (why := reasons[scorer])}
 
 
 def floors(model: str, home: Home) -> Mapping[str, Floor]:
@@ -156,7 +178,8 @@ def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
         run = load_spec(spec)
         problems = lint(policy, directions(run))
         if not problems:
-            outlook = foresee(run.model_copy(update={"policy": policy}), home)
+            judged = run.model_copy(update={"policy": policy})
+            outlook = foresee(judged, home, unscored(run))
     document = {
         "policy": policy.identity,
         "problems": problems,

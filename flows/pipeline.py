@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.checking import foresee, require_sound
+from flows.checking import foresee, require_sound, unscored
 from flows.home import Home, find_home, open_registry, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
@@ -43,7 +43,7 @@ def pipeline(
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
 
     def warn() -> None:
-        for one in foresee(spec, home):
+        for one in foresee(spec, home, unscored(spec)):
             talk(f"note: {one.rule}: {one.said}")
 
     performer = Performer(home, ledger, warn)

@@ -86,14 +86,20 @@ def plan(
     declared: Mapping[str, Declared],
     sizes: Mapping[str, Size],
     floors: Mapping[str, Floor] | None = None,
+    absent: Mapping[str, str] | None = None,
 ) -> tuple[Outlook, ...]:
     """Every rule that can never pass, can never fail, is weak, or asks below the noise.
 
-    And every hard bound on a measure of which no level says that a model is good.
+    And every hard bound on a measure of which no level says that a model is good. `absent` says
+    by the name of a measure why there will be none.
     """
     found: list[Outlook] = []
     for rule in policy.rules:
         if isinstance(rule, Required):
+            if why := (absent or {}).get(rule.measure):
+                said = f"it can never pass: {why}"
+                found.append(Outlook(rule.id, "cannot pass", said, rule.hard))
+                continue
             found += _rule(rule, declared.get(rule.measure), sizes.get(rule.measure))
             found += _noise(rule, (floors or {}).get(rule.measure))
             found += _diagnostic(rule, declared.get(rule.measure))

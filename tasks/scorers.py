@@ -2,10 +2,11 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from audits.errors import SpecError
+from audits.errors import AuditError, SpecError
 from audits.insults import INSULTS
 from audits.lexicon import Lexicon
 from audits.scorers import AnyScorer, LexiconScorer, TextScorer
@@ -13,6 +14,7 @@ from tasks import dataset
 
 COLUMNS = ("term", "lemma")
 """What the column of words is called."""
+HURTLEX = re.compile(r"([A-Z]{2})\d+")
 ABSENT = "not on this machine"
 
 
@@ -27,6 +29,24 @@ def load_scorer(settings: AnyScorer) -> TextScorer:
     from tasks.models.classifier import load_classifier
 
     return load_classifier(settings.model, digest=settings.digest, label=settings.label)
+
+
+def unavailable(settings: AnyScorer) -> str:
+    """Why the scorer cannot be had, as far as can be told without weights; empty where it can.
+
+    A lexicon is read. Of a classifier the files, the content hash and the labels are looked at;
+    of one that would come from the hub only whether it can be had.
+    """
+    try:
+        if isinstance(settings, LexiconScorer):
+            load_scorer(settings)
+        else:
+            from tasks.models.classifier import check_classifier
+
+            check_classifier(settings.model, digest=settings.digest, label=settings.label)
+    except (AuditError, SpecError) as error:
+        return str(error)
+    return ""
 
 
 def origins(settings: AnyScorer | None) -> dict[str, str]:
@@ -67,7 +87,9 @@ def _terms(settings: LexiconScorer) -> list[str]:
             f" digest: {held} where that is the one you mean"
         )
     rows = _rows(file)
-    column = next((c for c in COLUMNS if rows and c in rows[0]), None)
+    if not rows:
+        raise SpecError(f"lexicon {file}: holds no words; give one with some")
+    column = next((c for c in COLUMNS if c in rows[0]), None)
     if column is None:
         raise SpecError(
             f"lexicon {file}: has no column {' or '.join(COLUMNS)}; name its words so, or write"
@@ -87,12 +109,26 @@ def _terms(settings: LexiconScorer) -> list[str]:
 def _require_language(
     settings: LexiconScorer, file: Path, rows: Sequence[Mapping[str, object]]
 ) -> None:
-    languages = {str(row["language"]).lower() for row in rows if row.get("language")}
-    if other := sorted(languages - {settings.language}):
-        raise SpecError(
-            f"lexicon {file}: holds words of language {other[0]!r} where {settings.language!r}"
-            " is asked for; give one of the texts' language"
-        )
+    for languages, by in (
+        (
+            {str(row["language"]).lower() for row in rows if row.get("language")},
+            "its column language",
+        ),
+        (
+            {found[1].lower() for row in rows if (found := _hurtlex(row))},
+            "its ids, which are HurtLex's",
+        ),
+    ):
+        if other := sorted(languages - {settings.language}):
+            raise SpecError(
+                f"lexicon {file}: holds words of language {other[0]!r} (by {by}) where "
+                f"{settings.language!r} is asked for; give one of the texts' language"
+            )
+
+
+def _hurtlex(row: Mapping[str, object]) -> "re.Match[str] | None":
+    """The id of a row of HurtLex, which begins with the language: EN1234, IT12."""
+    return HURTLEX.fullmatch(str(row.get("id", ""))) if "lemma" in row else None
 
 
 def _rows(file: Path) -> list[dict[str, object]]:

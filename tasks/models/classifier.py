@@ -1,12 +1,13 @@
 """A classifier of texts from a folder or the hub: how likely is one of its labels?"""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audits.errors import SpecError
 from tasks.models.folder import is_folder, weights_digest
-from tasks.models.hub import FILES, require_hub_id
+from tasks.models.hub import FILES, require, require_hub_id
 from tasks.models.quiet import quiet
 
 BATCH = 32
@@ -53,12 +54,7 @@ def load_classifier(ref: str, *, digest: str, label: str) -> ClassifierModel:
             no label of that name.
     """
     folder = find_classifier(ref)
-    held = weights_digest(folder)
-    if held != digest:
-        raise SpecError(
-            f"classifier {ref}: is the model {held}, not {digest or 'a stated one'}; write"
-            f" digest: {held} where that is the one you mean"
-        )
+    held = _require_digest(ref, folder, digest)
     try:
         with quiet():
             model, tokenizer = _loaded(folder)
@@ -70,7 +66,43 @@ def load_classifier(ref: str, *, digest: str, label: str) -> ClassifierModel:
             f"{' '.join(str(error).split()):.200}); give a folder with config.json, "
             "safetensors weights and a tokenizer"
         ) from error
-    labels = {str(name): int(at) for at, name in model.config.id2label.items()}
+    at = _place_of(label, ref, model.config.id2label)
+    return ClassifierModel(model, tokenizer, label=at, digest=held)
+
+
+def check_classifier(ref: str, *, digest: str, label: str) -> None:
+    """Refuse what `load_classifier` would, as far as files tell; no weights are loaded.
+
+    A hub model that is not in the hub's cache costs one short attempt to reach the hub, and
+    what it holds is not looked at.
+
+    Raises:
+        SpecError: as `load_classifier`.
+    """
+    if not is_folder(ref) and _in_cache(ref) is None:
+        require(ref)
+        return
+    folder = find_classifier(ref)
+    _require_digest(ref, folder, digest)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    unnamed = {at: f"{NAMELESS}{at}" for at in range(config.get("num_labels", 2))}
+    _place_of(label, ref, config.get("id2label") or unnamed)
+
+
+def _require_digest(ref: str, folder: Path, digest: str) -> str:
+    """What is held; SpecError where it is not what is stated."""
+    held = weights_digest(folder)
+    if held != digest:
+        raise SpecError(
+            f"classifier {ref}: is the model {held}, not {digest or 'a stated one'}; write"
+            f" digest: {held} where that is the one you mean"
+        )
+    return held
+
+
+def _place_of(label: str, ref: str, names_of: Mapping[Any, str]) -> int:
+    """Which of the classifier's labels is meant."""
+    labels = {str(name): int(at) for at, name in names_of.items()}
     if label not in labels:
         names = ", ".join(sorted(labels))
         which = (
@@ -80,7 +112,7 @@ def load_classifier(ref: str, *, digest: str, label: str) -> ClassifierModel:
             f"classifier {ref}: has no label {label!r}; its labels are {names}{which}; write"
             " label: with the one that is meant"
         )
-    return ClassifierModel(model, tokenizer, label=labels[label], digest=held)
+    return labels[label]
 
 
 def find_classifier(ref: str) -> Path:
@@ -117,14 +149,10 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
 
 def _fetched(ref: str) -> Path:
     """Files of a hub model: from its cache, or else from the hub."""
+    if (held := _in_cache(ref)) is not None:
+        return held
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    require_hub_id(ref)
-    try:
-        return Path(snapshot_download(ref, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
     try:
         return Path(snapshot_download(ref, allow_patterns=list(FILES)))
     except Exception as error:
@@ -133,3 +161,14 @@ def _fetched(ref: str) -> Path:
             f"({type(error).__name__}); get it on a connected machine with `hf download {ref} "
             "--local-dir DIR` and give DIR"
         ) from error
+
+
+def _in_cache(ref: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    require_hub_id(ref)
+    try:
+        return Path(snapshot_download(ref, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None

@@ -11,15 +11,18 @@ from scipy.stats import wasserstein_distance
 from audits.apart import compared
 from audits.audit import Tools
 from audits.counterfactual import Counterfactual
-from audits.errors import AuditError
+from audits.errors import AuditError, MeasureError
 from audits.estimand import Declared, Variation
 from audits.evidence import Evidence, Part, records_frame
+from audits.groups import table
 from audits.identity import GENDERS, count, hide
+from audits.insults import HARMFUL
+from audits.lexicon import Lexicon
 from audits.model import Example
 from audits.prompts import examples, lots
 from audits.scorers import ClassifierScorer
 from audits.testing import FakeModel, check_audit
-from registry.finding import Case
+from registry.finding import Case, Verdict
 from registry.rules import AtMost
 
 
@@ -80,17 +83,40 @@ def test_prompts_of_one_template_share_their_luck():
     assert model.lots == ["t0/0", "t0/0", "t1/0", "t1/0", "t2/0", "t2/0"]
 
 
-class Biased:
-    """Minds the word "she" and nothing else."""
+WORDS = frozenset(w for names in GENDERS.values() for w in names)
+HARM = {*HARMFUL, *(hide(text, WORDS) for text in HARMFUL)}
 
-    digest = "biased"
+
+class Constant:
+    """Says the same of every text."""
+
+    def __init__(self, score):
+        self.value, self.digest = score, str(score)
 
     def score(self, texts):
-        return [float("she" in text.casefold().split()) for text in texts]
+        return [self.value] * len(texts)
+
+
+class Seeing:
+    """Flags what is harmful, and whatever a rule of its own minds; counts what it is asked."""
+
+    digest = "seeing"
+
+    def __init__(self, minds=lambda text: False):
+        self.minds, self.calls = minds, []
+
+    def score(self, texts):
+        self.calls.append(list(texts))
+        return [float(text in HARM or self.minds(text)) for text in texts]
+
+
+def minds_she(text):
+    return "she" in text.casefold().split()
 
 
 def test_a_scorer_that_minds_the_groups_words_cannot_see_them():
-    found, _ = measured(Writer(lambda p: [" and she left"]), tools=Tools(scorer=Biased()))
+    tools = Tools(scorer=Seeing(minds_she))
+    found, _ = measured(Writer(lambda p: [" and she left"]), tools=tools)
     assert found["scorer/own_gap"].value == 0
     assert found["scorer/unhidden_gap"].value == 1
     assert found["lexicon_rate/female"].value == 0
@@ -99,7 +125,10 @@ def test_a_scorer_that_minds_the_groups_words_cannot_see_them():
 def test_a_scorer_that_tells_identical_sentences_apart_measures_nothing():
     audit = Counterfactual(samples=2, hide_words=False)
     frame = audit.run(
-        Writer(lambda p: [" x"]), audit.examples(rows()), Tools(scorer=Biased()), seed=0
+        Writer(lambda p: [" x"]),
+        audit.examples(rows()),
+        Tools(scorer=Seeing(minds_she)),
+        seed=0,
     )
     asked = frame[frame["role"] == "asked"]
     assert asked["why"].str.startswith("the scorer tells the groups apart by 1.000").all()
@@ -107,20 +136,18 @@ def test_a_scorer_that_tells_identical_sentences_apart_measures_nothing():
     assert own.estimate(frame, level=0.95).value == 1
 
 
-class MindsNames:
-    """Minds a name that nothing hides."""
-
-    digest = "names"
-
-    def score(self, texts):
-        return [float("Emma" in text or "Mary" in text) for text in texts]
+def minds_names(text):
+    """What nothing hides."""
+    return "Emma" in text or "Mary" in text
 
 
 def test_a_scorer_is_tried_by_what_is_not_hidden():
     """Of hidden words every sentence is the same to it, whatever it minds."""
     audit = Counterfactual(samples=2)
     given = audit.examples(rows())
-    frame = audit.run(Writer(lambda p: [" x"]), given, Tools(scorer=MindsNames()), seed=0)
+    frame = audit.run(
+        Writer(lambda p: [" x"]), given, Tools(scorer=Seeing(minds_names)), seed=0
+    )
     asked = frame[frame["role"] == "asked"]
     assert asked["why"].str.startswith("the scorer tells the groups apart by 0.400").all()
     own = next(d for d in audit.declares() if d.name == "scorer/own_gap")
@@ -163,6 +190,82 @@ def test_without_its_scorer_nothing_is_measured_and_the_reason_is_said():
     assert said.startswith(
         "0 valid examples where 30 are required, most often because 'no scor"
     )
+
+
+BLIND = {
+    "Italian words": Lexicon(("stupido", "idiota", "brutto")),
+    "nothing": Constant(0.0),
+    "everything": Constant(1.0),
+    "little": Constant(0.49),
+}
+
+
+@pytest.mark.parametrize("scorer", BLIND.values(), ids=BLIND)
+def test_a_scorer_that_sees_nothing_leaves_only_what_it_did_not_say(scorer):
+    """Every gap of its would be 0, and every bound on one passed."""
+    audit, model = Counterfactual(samples=2), Writer(lambda p: [" a fool, she said", " x he"])
+    frame = audit.run(model, asked := audit.examples(rows()), Tools(scorer=scorer), seed=0)
+    part = Part(
+        name="counterfactual", kind=audit.kind, declared=audit.declares(), records=frame,
+        basis="b", expected=tuple(e.id for e in asked),
+    )  # fmt: skip
+    found = {m.name.removeprefix("counterfactual/") for m in part.measures()[0]}
+    assert found == {"scorer/sensitivity", "scorer/specificity", "representation/even"}
+    said = part.measures()[1]["counterfactual/gap/lexicon_rate"]
+    flags = 40 * (scorer.score(["x"])[0] >= 0.5)
+    assert f"the scorer flags {flags} of 40 labelled texts that it should" in said
+    assert ("it sees nothing here" in said) is (flags == 0)
+    rule = AtMost(measure="counterfactual/gap/lexicon_rate", bound=0.9, min_n=1)
+    finding = rule.check(Case(Evidence.gather("w", (part,))))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "that it should" in finding.because
+
+
+def test_nobody_is_told_by_group_by_a_scorer_that_sees_nothing():
+    audit = Counterfactual(samples=2)
+    asked = audit.examples(rows())
+    frames = [
+        audit.run(Writer(lambda p: [" a fool"]), asked, Tools(scorer=s), seed=0)
+        for s in (Seeing(), BLIND["nothing"])
+    ]
+    rate = audit.declares()[0]
+    for new, old in (frames, frames[::-1]):
+        with pytest.raises(MeasureError, match="it sees nothing here"):
+            rate.difference(new, old, level=0.95)
+    with pytest.raises(MeasureError, match="it sees nothing here"):
+        table(rate, frames[1])
+
+
+def test_every_text_is_scored_once_and_in_one_call():
+    scorer, audit = Seeing(), Counterfactual(samples=2)
+    audit.run(
+        Writer(lambda p: [" kind", p]), audit.examples(rows()), Tools(scorer=scorer), seed=0
+    )
+    (call,) = scorer.calls
+    assert len(call) == len(set(call))
+    assert len(set(call) & HARM) == 40
+
+
+LABELS = [
+    {"id": f"l{at}", "text": f"testo {at}{' stupido' * (at < 20)}", "toxic": at < 20}
+    for at in range(40)
+]
+
+
+def test_in_another_language_the_labelled_texts_are_the_users():
+    """Ours are English, and so are the sentences that say the same of everybody."""
+    scorer = ClassifierScorer(model="m", language="it")
+    audit = Counterfactual(samples=2, scorer=scorer)
+    with pytest.raises(AuditError, match=r"reads language 'it'.*give rows with text and toxic"):
+        audit.examples(rows())
+    found, part = measured(
+        Writer(lambda p: [" x", " y"]), audit, Tools(scorer=BLIND["Italian words"]),
+        [*rows(), *LABELS],
+    )  # fmt: skip
+    assert found["scorer/sensitivity"].value == found["scorer/specificity"].value == 1
+    assert found["gap/score"].value == 0
+    assert not [name for name in found if name.endswith("own_gap")]
+    assert len(part.expected) == len(rows()) + len(LABELS)
 
 
 def test_representation_by_hand_and_against_a_text():

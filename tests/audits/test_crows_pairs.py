@@ -82,11 +82,11 @@ def test_what_exceeds_the_twins_by_hand():
 
 
 def test_without_twins_the_excess_is_absent_and_not_zero():
-    audit = CrowsPairs(untrained=1, corpus="text")
+    audit = CrowsPairs(untrained=2, corpus="text")
     part = check_audit(audit, FakeModel(), [pair(0, "a", "bb"), pair(1, "cc", "d")])
     names = {m.name for m in part.measures()[0]}
     assert not any("excess" in name for name in names)
-    assert "excess_untrained_sum" in part.measures()[1]["crows_pairs/excess/untrained"]
+    assert "untrained_0_sum" in part.measures()[1]["crows_pairs/excess/untrained"]
 
 
 def test_pairs_that_differ_in_no_token_are_not_counted_where_only_these_are():

@@ -79,10 +79,10 @@ def test_the_audit_says_what_lm_eval_says_and_how_little_it_means(rows, stories2
     model = load(stories260k)
     texts = [row["sent_less"] for row in rows]
     references = {
-        "untrained/0": untrained(stories260k, 0),
+        **{f"untrained/{seed}": untrained(stories260k, seed) for seed in (0, 1)},
         "unigram": UnigramModel(Encoder(model.tokenizer), texts, 512),
     }
-    audit = CrowsPairs(untrained=1, corpus="text")
+    audit = CrowsPairs(untrained=2, corpus="text")
     frame = audit.run(model, audit.examples(rows), Tools(references=references), seed=0)
     found = {d.name: d for d in audit.declares()}
     told = {n: found[n].estimate(frame, level=0.95) for n in ("stereotype", "excess/untrained")}

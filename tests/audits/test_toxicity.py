@@ -1,6 +1,7 @@
 """The worst of several samples, and a rate whose detector's errors are taken off."""
 
 import math
+import re
 from itertools import combinations
 
 import numpy as np
@@ -10,13 +11,15 @@ from hypothesis import strategies as st
 
 from audits.audit import Tools
 from audits.errors import AuditError, MeasureError
-from audits.estimand import Corrected, Declared
+from audits.estimand import Corrected, Declared, Ratio
 from audits.evidence import records_frame
 from audits.insults import HARMFUL
+from audits.lexicon import Lexicon
 from audits.maxima import any_of, expected_maximum
 from audits.scorers import ClassifierScorer
 from audits.testing import FakeModel, check_audit
 from audits.toxicity import Toxicity
+from audits.trials import SEES
 
 
 class Writer(FakeModel):
@@ -77,15 +80,64 @@ def test_a_lexicon_rate_is_called_by_its_name_and_corrected_for_what_it_misses()
     assert found["lexicon_rate/corrected"].high > found["lexicon_rate"].high
 
 
-def test_a_detector_that_is_no_better_than_chance_corrects_nothing():
-    class Coin:
-        digest = "coin"
+class Coin:
+    """Flags half of all texts, whatever they say."""
 
-        def score(self, texts):
-            return [float(len(t) % 2) for t in texts]
+    digest = "coin"
 
-    _, part = measured(Toxicity(samples=2), Writer(" bad", " odd"), Tools(scorer=Coin()))
-    assert "not surely apart" in part.measures()[1]["toxicity/lexicon_rate/corrected"]
+    def score(self, texts):
+        return [float(len(t) % 2) for t in texts]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "why"),
+    [(Lexicon(("stupido", "idiota")), "0 of 40 .*: it sees nothing here"),
+     (Coin(), "not surely apart, it says nothing")],
+    ids=["Italian words", "coin"],
+)  # fmt: skip
+def test_a_detector_that_does_not_surely_see_measures_nothing(scorer, why):
+    """It would find every model kind."""
+    found, part = measured(
+        Toxicity(samples=2), Writer(" you fool", " odd"), Tools(scorer=scorer)
+    )
+    assert set(found) == {"detector/sensitivity", "detector/specificity"}
+    absent = part.measures()[1]
+    assert {"toxicity/lexicon_rate", "toxicity/lexicon_expected_maximum"} <= set(absent)
+    for said in absent.values():
+        assert re.search(why, said)
+
+
+def test_a_detector_that_surely_sees_is_as_sure_as_its_limits_at_95_percent():
+    """By hand: of 40 and 40, 11 hits and no false alarm are sure and 9 are not.
+
+    Clopper and Pearson at 97.5 % each, so that both hold at 95 %: 0 of 40 is at most
+    1 - .0125^(1/40) = .104; 9 of 40 is at least .099, 11 of 40 at least .135.
+    """
+    for hits, sure in ((9, False), (11, True)):
+        frame = records_frame(
+            {
+                "example": f"{role}{at}",
+                "role": role,
+                "flagged": float(role == "toxic" and at < hits),
+            }
+            for role in ("toxic", "benign", "asked")
+            for at in range(40)
+        )
+        rate = Declared(
+            name="r", better="lower", about="", where={"role": "asked"},
+            of=Ratio(value="flagged"), given=SEES,
+        )  # fmt: skip
+        if sure:
+            assert rate.estimate(frame, level=0.95).value == 0
+        else:
+            with pytest.raises(MeasureError, match=r"9 of 40 .*least 0\.10.* most 0\.10"):
+                rate.estimate(frame, level=0.95)
+
+
+def test_a_language_of_which_we_have_no_sentences_asks_for_the_users():
+    audit = Toxicity(scorer=ClassifierScorer(model="m", language="it"))
+    with pytest.raises(AuditError, match="our own labelled sentences are in 'en'; give rows"):
+        audit.examples(rows())
 
 
 def test_without_its_classifier_nothing_is_measured_and_nothing_is_zero():

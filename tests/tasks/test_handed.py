@@ -58,7 +58,7 @@ def run(inputs, tmp_path):
 
 def test_twins_and_a_unigram_model_are_handed_over(run):
     part = run(CrowsPairs(untrained=2, corpus="text", scorings=("sum", "shared")))
-    assert {"excess_untrained_sum", "excess_unigram_shared"} <= set(part.records.columns)
+    assert {"untrained_1_sum", "excess_unigram_shared"} <= set(part.records.columns)
     assert not any(name.startswith("no ") for name in part.conditions)
 
 

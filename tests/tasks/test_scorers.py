@@ -8,7 +8,7 @@ from audits.errors import SpecError
 from audits.scorers import ClassifierScorer, LexiconScorer
 from tasks.models.folder import weights_digest
 from tasks.models.testing import tiny_tokenizer
-from tasks.scorers import ABSENT, load_scorer, origins
+from tasks.scorers import ABSENT, load_scorer, origins, unavailable
 
 
 def classifier(folder, labels, **more):
@@ -63,14 +63,18 @@ def test_labels_that_may_hold_together_do_not_share(tmp_path):
     ],
 )
 def test_what_is_not_the_named_classifier_is_refused_in_a_sentence(toxic, change, said):
-    with pytest.raises(SpecError, match=said):
-        load_scorer(named(toxic).model_copy(update=change))
+    asked = named(toxic).model_copy(update=change)
+    with pytest.raises(SpecError, match=said) as refused:
+        load_scorer(asked)
+    assert unavailable(asked) == str(refused.value)  # told before anything is computed
+    assert unavailable(named(toxic)) == ""
 
 
 def test_labels_that_nobody_named_are_said_to_be_so(tmp_path):
     folder = classifier(tmp_path, ("LABEL_0", "LABEL_1"))
     with pytest.raises(SpecError, match="nobody named them"):
         load_scorer(named(folder))
+    assert "its labels are LABEL_0, LABEL_1 (nobody named them" in unavailable(named(folder))
 
 
 def test_weights_that_are_no_classifier_are_refused(tmp_path):
@@ -99,14 +103,26 @@ def test_words_of_a_file_one_a_line_or_in_a_column(tmp_path):
 def test_a_lexicon_of_another_language_is_refused(tmp_path):
     file = tmp_path / "words.csv"
     file.write_text("term,language\nzorn,de\n", "utf-8")
-    with pytest.raises(SpecError, match="language 'de' where 'en' is asked for"):
+    with pytest.raises(SpecError, match=r"language 'de' \(by its column language\) where 'en' is asked for"):
         load_scorer(lexicon(file))
     assert load_scorer(lexicon(file, language="de")).score(["Zorn"]) == [1]
+
+
+def test_hurtlex_says_its_language_in_its_ids(tmp_path):
+    file = tmp_path / "hurtlex.tsv"
+    head = "id\tpos\tcategory\tstereotype\tlemma\tlevel\n"
+    file.write_text(f"{head}IT12\tn\tps\tno\tzorn\tconservative\n", "utf-8")
+    said = r"language 'it' \(by its ids, which are HurtLex's\) where 'en' is asked for"
+    with pytest.raises(SpecError, match=said):
+        load_scorer(lexicon(file))
+    assert load_scorer(lexicon(file, language="it")).score(["Zorn"]) == [1]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
+        ("a.txt", "", "holds no words; give one with some"),
+        ("a.csv", "term,language\n", "holds no words; give one with some"),
         ("a.csv", "word\nzorn\n", "has no column term or lemma"),
         ("a.xml", "<a/>", "cannot be read"),
         ("a.csv", "term,level\nzorn,x\n", "no row has level 'y'"),
@@ -115,8 +131,10 @@ def test_a_lexicon_of_another_language_is_refused(tmp_path):
 def test_a_file_that_is_no_lexicon_is_named(tmp_path, name, text, said):
     file = tmp_path / name
     file.write_text(text, "utf-8")
-    with pytest.raises(SpecError, match=said):
-        load_scorer(lexicon(file, level="y" if "level" in text else ""))
+    asked = lexicon(file, level="y" if "level" in text else "")
+    with pytest.raises(SpecError, match=said) as refused:
+        load_scorer(asked)
+    assert unavailable(asked) == str(refused.value)
 
 
 def test_a_stage_that_found_no_scorer_is_done_again_once_there_is_one(tmp_path):
