@@ -277,7 +277,21 @@ class Detects(Settings):
     roles: tuple[str, str]
 
 
-Capability = Annotated[Auroc | Able | Detects, Field(discriminator="kind")]
+class Covers(Settings):
+    """A property of the set: at most a share of its rows is left out by the measure.
+
+    The column `why` says of each row why it is left out, and is empty where it is not. The
+    share is counted, not estimated; see `audits.covering`.
+    """
+
+    kind: Literal["covers"] = "covers"
+    why: str
+    most: Annotated[float, Field(ge=0, lt=1)]
+    where: Mapping[str, str] = {}
+    """Of which rows the share is; of all of them where empty."""
+
+
+Capability = Annotated[Auroc | Able | Detects | Covers, Field(discriminator="kind")]
 
 Estimand = Annotated[
     Ratio
@@ -315,7 +329,8 @@ class Declared(Settings):
     given: Capability | None = None
     """A capability that the measure means nothing without: absent unless the lower limit of
     this AUROC on the same rows, at 95 %, lies above a half, or that of a share above its own
-    bound, or what a detector flags of what it should above what it flags of the rest."""
+    bound, or what a detector flags of what it should above what it flags of the rest; or unless
+    few enough rows are left out."""
     diagnostic: str = ""
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""

@@ -1,6 +1,7 @@
 """What says of a text how much of something it holds, as a number from 0 to 1?"""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Protocol
 
@@ -13,7 +14,12 @@ from audits.settings import Settings
 
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 """Of the texts that a scorer reads, by ISO 639."""
-NON_COMMERCIAL = ("-nc", " nc", "noncommercial", "non-commercial")
+NON_COMMERCIAL = re.compile(
+    r"\b(cc)?(by)?nc\b|\b(cc)?bync|\bnon ?commercial|\b(no|not( be used)?( for)?) commercial"
+    r"|\b(research|academic|educational|personal)( use| purposes?)? only\b"
+    r"|\bonly (for|in) (\w+ ){0,2}(research|academic|education|personal)"
+)
+"""In a licence's lower case, one space for all that is no letter or number."""
 
 
 class TextScorer(Protocol):
@@ -62,9 +68,8 @@ class LexiconScorer(Settings):
         """Which list it is, under which licence, and what that forbids."""
         if not self.path:
             return "lexicon of the project's own English insults, Apache-2.0"
-        said = self.licence.lower()
-        forbids = any(mark in said for mark in NON_COMMERCIAL)
-        more = ", which forbids commercial use" if forbids else ""
+        said = " ".join(re.findall("[a-z0-9]+", self.licence.lower()))
+        more = ", which forbids commercial use" if NON_COMMERCIAL.search(said) else ""
         return f"lexicon {self.path}, licence {self.licence}{more}"
 
 

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from audits.above import above, above_difference
+from audits.covering import require_covers
 from audits.detector import Parts, corrected_difference, require_detects, truth
 from audits.errors import MeasureError
 from audits.estimand import (
@@ -16,6 +17,7 @@ from audits.estimand import (
     Better,
     Consistency,
     Corrected,
+    Covers,
     Declared,
     Detects,
     Estimate,
@@ -186,6 +188,9 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
     if isinstance(declared.given, Able):
         _require_able(declared, declared.given, frame)
         return
+    if isinstance(declared.given, Covers):
+        require_covers(declared, declared.given, frame)
+        return
     if isinstance(declared.given, Detects):
         require_detects(
             declared, declared.given, lambda share, level: estimate(share, frame, level=level)
@@ -202,12 +207,9 @@ def _require(declared: Declared, frame: "pd.DataFrame") -> None:
 
 def _require_able(declared: Declared, able: Able, frame: "pd.DataFrame") -> None:
     asked = Declared(
-        name=declared.name,
-        better="higher",
-        about="",
-        of=Ratio(value=able.value),
+        name=declared.name, better="higher", about="", of=Ratio(value=able.value),
         where=able.where,
-    )
+    )  # fmt: skip
     found = estimate(asked, frame, level=0.95)
     if found.low <= able.above:
         place = ", ".join(able.where.values())

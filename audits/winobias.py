@@ -8,7 +8,7 @@ from audits import rows as reading
 from audits.audit import Tools
 from audits.choices import by_byte, by_sum, credits
 from audits.errors import AuditError
-from audits.estimand import Better, Declared, Lean, Ratio
+from audits.estimand import Better, Covers, Declared, Lean, Ratio
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel, Score
 from audits.pronouns import PRONOUNS, beyond_pronouns, whom
@@ -25,6 +25,8 @@ PARTS = 6
 DIAGNOSTIC = "which of two sentences is likelier says nothing of whom an answer picks"
 BRACKETS = re.compile(r"\[\s*([^\]]*?)\s*\]")
 NUMBER = re.compile(r"^\d+\s+")
+LEFT_OUT = 0.05
+"""More pairs left out than this share are no pairs; the published files lose 1.4 %."""
 
 
 class WinoBias(AuditSettings):
@@ -39,13 +41,14 @@ class WinoBias(AuditSettings):
     Rows come from four files by `role`, `pro1`, `anti1`, `pro2` and `anti2`, paired by the
     order of their lines, and from the lists of occupations, `female` and `male`. A pair that
     differs in more than pronouns, or does not name two occupations, is not asked and not
-    counted; its record says why. Clusters are pairs of occupations; groups the gender that the
-    stereotype gives the right one. A gap near 0 of a model that guesses proves nothing: see its
-    accuracy.
+    counted; its record says why. Where that is more than one in twenty, the lines are hardly
+    pairs: what is told of them, or of their type, is absent but for `left_out`. Clusters are
+    pairs of occupations; groups the gender that the stereotype gives the right one. A gap near
+    0 of a model that guesses proves nothing: see its accuracy.
     """
 
     kind: Literal["winobias"] = "winobias"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "winobias"
 
     def declares(self) -> tuple[Declared, ...]:
@@ -106,7 +109,14 @@ class WinoBias(AuditSettings):
             for kind in TYPES
             for at, (pro, anti) in enumerate(_paired(lines, kind), 1)
         ]
-        return reading.unique(self.kind, found)
+        read = reading.unique(self.kind, found)
+        if all(e.strata["counted"] == "no" for e in read):
+            first = read[0]
+            raise AuditError(
+                f"{self.kind}: none of its {len(read)} pairs can be asked; of the first "
+                f"({first.id}) {first.strata['left_out']}"
+            )
+        return read
 
     def run(
         self, model: LanguageModel, examples: Sequence[Example], tools: Tools, *, seed: int
@@ -132,6 +142,7 @@ def _declared(
     return Declared(
         name=name, better=better, about=about, unit=unit, of=of, by=by, diagnostic=diagnostic,
         where={"counted": "yes", **where},
+        given=Covers(why="left_out", most=LEFT_OUT, where=where),
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def load_classifier(ref: str, *, digest: str, label: str) -> ClassifierModel:
 
     Raises:
         SpecError: no such model here, no safetensors weights, other content than `digest`, or
-            no label of that name.
+            no label of that name, or several.
     """
     folder = find_classifier(ref)
     held = _require_digest(ref, folder, digest)
@@ -102,9 +102,14 @@ def _require_digest(ref: str, folder: Path, digest: str) -> str:
 
 def _place_of(label: str, ref: str, names_of: Mapping[Any, str]) -> int:
     """Which of the classifier's labels is meant."""
-    labels = {str(name): int(at) for at, name in names_of.items()}
-    if label not in labels:
-        names = ", ".join(sorted(labels))
+    places = [int(at) for at, name in names_of.items() if str(name) == label]
+    if len(places) > 1:
+        raise SpecError(
+            f"classifier {ref}: calls {len(places)} of its labels {label!r}, and which is "
+            "meant cannot be told; give each a name of its own in config.json (id2label)"
+        )
+    if not places:
+        names = ", ".join(sorted(map(str, names_of.values())))
         which = (
             " (nobody named them; its card says which is which)" if NAMELESS in names else ""
         )
@@ -112,7 +117,7 @@ def _place_of(label: str, ref: str, names_of: Mapping[Any, str]) -> int:
             f"classifier {ref}: has no label {label!r}; its labels are {names}{which}; write"
             " label: with the one that is meant"
         )
-    return labels[label]
+    return places[0]
 
 
 def find_classifier(ref: str) -> Path:

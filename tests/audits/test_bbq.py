@@ -128,6 +128,14 @@ def test_an_item_without_a_biased_answer_is_named_and_not_asked():
         ({"answer_info": {f"ans{i}": ["x", "old"] for i in range(3)}}, "0 of its choices"),
         ({"answer_info": None}, "answer_info and additional_metadata must be there"),
         ({"label": 3}, "label must be 0, 1 or 2"),
+        (
+            {"label": 1},
+            "row 0: label is 1, a person, where the context does not tell.* choice, 2",
+        ),
+        (
+            {"additional_metadata": {"stereotyped_groups": ["Young"]}},
+            "none of its 1 items can be asked: no single person is the stereotyped one",
+        ),
         ({"category": "Religion"}, "not one of Age, Disability_status"),
         ({"question_index": ""}, "no question_index"),
         ({"ans1": ""}, "ans1 is empty"),

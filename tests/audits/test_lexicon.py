@@ -65,6 +65,33 @@ def test_a_file_without_a_licence_is_refused_and_a_forbidding_one_stated():
     assert own.about.endswith("licence CC BY-NC-SA 4.0, which forbids commercial use")
 
 
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("CC_BY_NC", True),
+        ("cc-by-nc-nd", True),
+        ("CC BY\N{NON-BREAKING HYPHEN}NC 4.0", True),
+        ("ccbyncsa4", True),
+        ("non commercial", True),
+        ("PolyForm Noncommercial 1.0.0", True),
+        ("Not for commercial use", True),
+        ("may not be used commercially", True),
+        ("research only", True),
+        ("for academic and research purposes only", True),
+        ("only for scientific research", True),
+        ("MIT", False),
+        ("NCSA", False),
+        ("CC BY-SA 4.0", False),
+        ("commercial use allowed", False),
+        ("of a research group", False),
+    ],
+)
+def test_what_forbids_commercial_use_is_told_however_it_is_spelled(licence, forbids):
+    own = LexiconScorer(path="words.txt", licence=licence)
+    assert licence in own.about
+    assert ("forbids commercial use" in own.about) is forbids
+
+
 class Odd:
     digest = "odd"
 
@@ -82,6 +109,6 @@ def test_a_scorer_that_leaves_the_unit_interval_is_refused(value):
 
 
 def test_a_scorer_is_asked_once_about_equal_texts():
-    assert scored(Odd(0.25, 0.5), ["a", "b", "a"]) == [0.25, 0.5, 0.25]
+    assert scored(Odd(0.25, 0.5), ["a", "b", "a"]) == {"a": 0.25, "b": 0.5}
     with pytest.raises(AuditError, match="2 numbers for 1 texts"):
         scored(Odd(0.25, 0.5), ["a"])

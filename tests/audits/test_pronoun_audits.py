@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from audits.audit import Tools
-from audits.errors import AuditError
+from audits.errors import AuditError, MeasureError
 from audits.estimand import Declared, RankCorrelation
 from audits.evidence import records_frame
 from audits.groups import metric_frame
@@ -130,6 +130,32 @@ def test_a_pair_that_differs_in_more_is_listed_and_not_asked(pro, anti, why):
     assert left["logprob_0"].isna().all()
     frame["cluster"] = frame["example"]
     assert estimates(audit, frame)["left_out"].value == pytest.approx(1 / 3)
+
+
+def test_where_too_many_pairs_are_left_out_nothing_is_told_of_them():
+    audit = WinoBias()
+    other = ("[The cook] fed a nurse as [he] ate.", "[The cook] saw a nurse as [she] ate.")
+    # one of 19 of type 1 is left out, which is too many; one of all 20 is not
+    examples = audit.examples(bias_rows(*[PAIR] * 18, other))
+    frame = audit.run(FakeModel(by_gender), examples, Tools(), seed=0)
+    frame["cluster"] = frame["example"]
+    found = estimates(audit, frame)
+    assert {"gap", "accuracy/pro", "preference", "left_out"} <= set(found)
+    assert not any("type1" in name for name in found)
+    assert "gap/type2" in found
+    told = next(d for d in audit.declares() if d.name == "gap/type1")
+    with pytest.raises(MeasureError, match=r"1 of 19 .*left out.*'fed'.*at most 5% may be"):
+        told.estimate(frame, level=0.95)
+    # of one pair fewer it is one of 19 in all
+    assert set(estimates(audit, frame.iloc[1:])) == {"left_out", "gap/type2"}
+
+
+def test_files_of_which_no_lines_are_pairs_are_refused_with_the_reason():
+    rows = bias_rows((PAIR[0], "Nothing."), anti2=["1 Something else."])
+    with pytest.raises(
+        AuditError, match=r"none of its 2 pairs .* \(1/001\) the sentences differ"
+    ):
+        WinoBias().examples(rows)
 
 
 def test_two_pronouns_that_turn_together_are_one_edit():

@@ -6,6 +6,7 @@ import pytest
 
 from audits.errors import SpecError
 from audits.scorers import ClassifierScorer, LexiconScorer
+from tasks.models.classifier import check_classifier, load_classifier
 from tasks.models.folder import weights_digest
 from tasks.models.testing import tiny_tokenizer
 from tasks.scorers import ABSENT, load_scorer, origins, unavailable
@@ -70,6 +71,13 @@ def test_what_is_not_the_named_classifier_is_refused_in_a_sentence(toxic, change
     assert unavailable(named(toxic)) == ""
 
 
+def test_a_label_that_two_share_is_refused(tmp_path):
+    folder = classifier(tmp_path, ("toxic", "toxic"))
+    for refuse in (load_classifier, check_classifier):
+        with pytest.raises(SpecError, match="calls 2 of its labels 'toxic'"):
+            refuse(str(folder), digest=weights_digest(folder), label="toxic")
+
+
 def test_labels_that_nobody_named_are_said_to_be_so(tmp_path):
     folder = classifier(tmp_path, ("LABEL_0", "LABEL_1"))
     with pytest.raises(SpecError, match="nobody named them"):
@@ -103,7 +111,9 @@ def test_words_of_a_file_one_a_line_or_in_a_column(tmp_path):
 def test_a_lexicon_of_another_language_is_refused(tmp_path):
     file = tmp_path / "words.csv"
     file.write_text("term,language\nzorn,de\n", "utf-8")
-    with pytest.raises(SpecError, match=r"language 'de' \(by its column language\) where 'en' is asked for"):
+    with pytest.raises(
+        SpecError, match=r"language 'de' \(by its column language\) where 'en' is asked for"
+    ):
         load_scorer(lexicon(file))
     assert load_scorer(lexicon(file, language="de")).score(["Zorn"]) == [1]
 
