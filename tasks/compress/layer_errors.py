@@ -38,5 +38,5 @@ def layer_errors(
 
     with torch.no_grad(), inputs_of(layers, see):
         for batch in seen:
-            model(**batch, use_cache=False)
+            model.base_model(**batch, use_cache=False)  # the head costs much and tells nothing
     return {name: lost[name] / whole[name] for name in layers if whole[name]}
