@@ -52,7 +52,7 @@ def _against_rest(num: Floats, den: Floats) -> Floats:
         return np.asarray(num / den - rest[0] / rest[1])
 
 
-def _gap(num: Floats, den: Floats, at: int, sign: int) -> Gap:
+def _gap(num: Floats, den: Floats, at: int, toward: int) -> Gap:
     from scipy import special
 
     sides = [(num[:, at], den[:, at])]
@@ -68,7 +68,7 @@ def _gap(num: Floats, den: Floats, at: int, sign: int) -> Gap:
     # As many clusters as the smaller side has, in the error and in its degrees of freedom.
     se = math.sqrt(few / (few - 1) * float(np.square(influence).sum()))
     half = float(special.stdtrit(few - 1, 0.975)) * se
-    towards = sign * value if sign else abs(value)
-    p = float(special.stdtr(few - 1, -towards / se)) if se > 0 else float(towards <= 0)
-    p = p if sign else min(1.0, 2 * p)
+    far = toward * value if toward else abs(value)
+    p = float(special.stdtr(few - 1, -far / se)) if se > 0 else float(far <= 0)
+    p = p if toward else min(1.0, 2 * p)
     return Gap(value, value - half, value + half, p)

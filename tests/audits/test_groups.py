@@ -359,6 +359,18 @@ def test_nobody_suffers_most_where_all_lose_alike():
     assert min(m.beyond.p for m in found.groups) > 0.3
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gap_is_looked_for_in_the_direction_asked(sign):
+    value = np.concatenate([np.repeat([1.0, 0.0], n) for n in ((80, 20), (40, 60))])[:, None]
+    value, group = sign * value, np.repeat([0, 1], 100)
+    drops = spreads.Cells.of(value, np.ones_like(value), group, np.arange(200))
+    shuffled = exchange.Units.of(drops).shuffled()
+    p = {way: [g.p for g in gaps(drops, shuffled, sign=way)] for way in (sign, -sign, 0)}
+    assert p[sign] == pytest.approx([0.002, 1.0])  # the first lies there, and not the second
+    assert p[-sign] == pytest.approx([1.0, 0.002])
+    assert p[0] == pytest.approx([0.002, 0.002])
+
+
 def test_a_single_group_suffers_no_more_than_others():
     new, old = paired(40, 44)
     found = change(RIGHT, new.assign(group="a"), old.assign(group="a"))

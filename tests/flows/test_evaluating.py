@@ -353,3 +353,15 @@ def test_check_counts_the_documents_of_the_data_folder(say, shared_data):
     # endings of one video or article belong together: 704 sources of 1,000 documents
     size = found["evaluate/acc/hellaswag"]
     assert (size.n, size.clusters) == (1000, 704)
+
+
+def test_check_counts_each_group_that_a_spread_compares():
+    from flows.home import find_home
+    from flows.sizing import sizes
+    from flows.spec import load_spec
+
+    tiny = Path(__file__).with_name("runs") / "tiny.yaml"
+    size = sizes(load_spec(tiny, []), find_home({}))["association/spread/deviation"]
+    counted = {name: (part.n, part.clusters) for name, part in size.groups["group"].items()}
+    # five templates of 12 occupations, of which the world lets four lean to women
+    assert counted == {"balanced": (5, 1), "female_leaning": (20, 4), "male_leaning": (35, 7)}
