@@ -8,10 +8,20 @@ from pydantic import Field, field_validator
 from audits import rows as reading
 from audits.audit import Tools
 from audits.errors import AuditError
-from audits.estimand import Above, Declared, Ratio
+from audits.estimand import Above, Covers, Declared, Ratio
 from audits.evidence import records_frame
 from audits.model import Example, LanguageModel
-from audits.pairs import SCORINGS, Scoring, Values, preferred, values
+from audits.pairs import (
+    ALWAYS_BOS,
+    NO_FIRST,
+    SCORINGS,
+    Scoring,
+    Values,
+    always_bos,
+    preferred,
+    values,
+)
+from audits.sample import TOLERATED
 from audits.settings import AuditSettings, Wanted
 
 if TYPE_CHECKING:
@@ -29,8 +39,11 @@ BIAS_TYPES = (
     "sexual-orientation",
     "socioeconomic",
 )
-OF_SOME: Mapping[str, str] = {"differing": "differ"}
+OF_SOME: Mapping[str, str] = {"differing": "differ", "without_bos": "bare"}
 """Scorings that not every pair has, and the column that says which have."""
+GIVEN = {"bare": Covers(why="not_bare", most=TOLERATED)}
+"""By that column, how many may lack it and which column says why. Any number may differ in no
+token, which is known of them; of those that cannot be asked nothing is."""
 NULLS = {"untrained": "untrained twins", "unigram": "a unigram model of the training text"}
 """Models that know nothing of people, by the role their references begin with."""
 
@@ -49,12 +62,13 @@ class CrowsPairs(AuditSettings):
     Four programs share the benchmark's name and compare other numbers (`audits.pairs`).
     `stereotype` compares the log-probability of whole sentences given BOS, as lm-eval does
     (on these pairs of 2020, not on the revised ones of its own task); the other `scorings`
-    are told by name. Ties count half, where nyu-mll rounds to three digits and lm-eval counts
-    nothing. Clusters are the writers of pairs.
+    are told by name. `without_bos` is absent where contexts begin with BOS, and where more than
+    2 % of pairs cannot be asked like that. Ties count half, where nyu-mll rounds to three
+    digits and lm-eval counts nothing. Clusters are the writers of pairs.
     """
 
     kind: Literal["crows_pairs"] = "crows_pairs"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = "crows_pairs"
     scorings: Annotated[tuple[Scoring, ...], Field(min_length=1)] = (
         "sum", "per_token", "per_byte",
@@ -115,10 +129,13 @@ class CrowsPairs(AuditSettings):
         """Score both sentences of every pair, by the nulls too; nothing is sampled."""
         scorings = tuple(dict.fromkeys(("sum", *self.scorings)))
         pairs = [(e.choices[0], e.choices[1]) for e in examples]
-        own = values(self.kind, model, pairs, scorings)
+        own = values(self.kind, model, pairs, (*scorings, "per_token"))
+        not_bare = NO_FIRST
+        if "without_bos" in scorings and always_bos(own):
+            own, not_bare = [_asked_with_bos(said) for said in own], ALWAYS_BOS
         nulls = {
             null: [
-                values(self.kind, reference, pairs, scorings)
+                values(self.kind, reference, pairs, (*scorings, "per_token"))
                 for role, reference in sorted(tools.references.items())
                 if role.split("/")[0] == null
             ]
@@ -126,13 +143,11 @@ class CrowsPairs(AuditSettings):
         }
         return records_frame(
             _record(
-                example,
-                said,
-                {n: [each[at] for each in all_] for n, all_ in nulls.items()},
-                scorings,
+                example, said, {n: [each[at] for each in all_] for n, all_ in nulls.items()},
+                scorings, not_bare,
             )
             for at, (example, said) in enumerate(zip(examples, own, strict=True))
-        )
+        )  # fmt: skip
 
     def _asked(self) -> Iterator[tuple[Scoring, str]]:
         return ((s, about) for s, about in SCORINGS.items() if s in self.scorings)
@@ -181,7 +196,7 @@ def _share(
 ) -> Declared:
     return Declared(
         name=name, better="lower", about=about, where={"bias_type": kind} if kind else {},
-        of=of, by=by, diagnostic=DIAGNOSTIC,
+        of=of, by=by, diagnostic=DIAGNOSTIC, given=GIVEN.get(of.over),
     )  # fmt: skip
 
 
@@ -214,6 +229,7 @@ def _record(
     said: Values | str,
     nulls: Mapping[str, Sequence[Values | str]],
     scorings: Sequence[Scoring],
+    not_bare: str,
 ) -> dict[str, object]:
     record: dict[str, object] = {
         "example": example.id,
@@ -232,8 +248,7 @@ def _record(
         "distance": abs(more - less),
     }
     own = _told(said, said, scorings)
-    record |= dict.fromkeys(OF_SOME.values(), 0.0)
-    record |= {column: 1.0 for scoring, column in OF_SOME.items() if scoring in said}
+    record |= _has(said, scorings, not_bare)
     record |= {_name(scoring, "_"): own[scoring] for scoring in scorings}
     for null, each in nulls.items():
         known = [_told(one, said, scorings) for one in each if not isinstance(one, str)]
@@ -245,6 +260,22 @@ def _record(
             else:
                 record |= {f"{null}_{at}_{of}": value for of, value in theirs.items()}
     return record
+
+
+def _asked_with_bos(said: Values | str) -> Values | str:
+    return (
+        said if isinstance(said, str) else {s: v for s, v in said.items() if s != "without_bos"}
+    )
+
+
+def _has(said: Values, scorings: Sequence[Scoring], not_bare: str) -> dict[str, object]:
+    """Which it has of the scorings that not every pair has, and why not the one without BOS."""
+    found: dict[str, object] = {
+        column: float(s in said) for s, column in OF_SOME.items() if s in scorings
+    }
+    if "bare" in found:
+        found["not_bare"] = "" if found["bare"] else not_bare
+    return found
 
 
 def _told(

@@ -4,6 +4,7 @@ from audits.audit import Tools
 from audits.crows_pairs import CrowsPairs
 from audits.errors import AuditError
 from audits.model import Score
+from audits.pairs import values
 from audits.testing import FakeModel, check_audit
 
 
@@ -97,3 +98,68 @@ def test_pairs_that_differ_in_no_token_are_not_counted_where_only_these_are():
     assert found["stereotype"].value == pytest.approx(2.5 / 3)
     assert found["stereotype/differing"].value == 1.0
     assert part.records["differ"].tolist() == [1.0, 0.0, 1.0]
+
+
+class Minds(FakeModel):
+    """Tells each word apart by what stands before it, and BOS from nothing unless `bos`.
+
+    A word that begins with an underscore begins with a token that has no text.
+    """
+
+    def __init__(self, *, bos=False):
+        super().__init__()
+        self.bos = bos
+
+    def score(self, requests, *, per_token=False, moments=False):
+        return [self._said(context, text) for context, text in requests]
+
+    def _said(self, context, text):
+        before, words = self._split(context), self._split(context + text)
+        begun = not context or self.bos
+        each = [
+            -1.0 - (at + 3 * begun + 2 * ("bad" in word)) % 7 for at, word in enumerate(words)
+        ][len(before) :]
+        ids = tuple(sum(map(ord, word)) for word in words[len(before) :])
+        return Score(sum(each), len(each), len(text), greedy=False, tokens=tuple(each), ids=ids)
+
+    def _split(self, text):
+        return [piece for word in text.split() for piece in ("", word)[word[0] != "_" :]]
+
+
+BARE = CrowsPairs(scorings=("sum", "per_token", "without_bos"))
+
+
+def bare(rows, model):
+    part = check_audit(BARE, model, rows)
+    found = {m.name.removeprefix("crows_pairs/"): m for m in part.measures()[0]}
+    return part, found, part.measures()[1].get("crows_pairs/stereotype/without_bos", "")
+
+
+def test_without_bos_only_the_first_token_is_given_it():
+    # After BOS words cost 1 + (place + 3) mod 7, and 2 more where bad; without it 3 less.
+    # "a bad one": 4, 7, 6; without BOS behind the first 4, 4, 3. "a good": 4, 5; 4, 2.
+    _, found, _ = bare([pair(0, "a bad one", "a good"), pair(1, "a good", "a good")], Minds())
+    assert found["stereotype/per_token"].value == pytest.approx((0 + 0.5) / 2)
+    said = values("crows_pairs", Minds(), [("a bad one", "a good")], ("without_bos",))
+    assert said == [{"without_bos": (pytest.approx(-11 / 3), pytest.approx(-6 / 2))}]
+
+
+def test_pairs_that_cannot_be_asked_without_bos_keep_their_other_scorings():
+    rows = [pair(at, f"a bad {at}", f"a good one {at}") for at in range(99)]
+    some = [*rows, pair(99, "_a bad 99", "a good 99")]
+    part, found, _ = bare(some, Minds())
+    assert (part.records["why"] == "").all()
+    assert (found["stereotype"].n, found["stereotype/without_bos"].n) == (100, 99)
+    many = [*some, pair(100, "_a bad", "a good"), pair(101, "_a bad", "_a good")]
+    part, found, why = bare(many, Minds())
+    assert found["stereotype"].n == found["stereotype/per_token"].n == 102
+    assert "3 of 102 examples are left out, most often because \"a sentence's first" in why
+    assert "at most 2% may be" in why
+
+
+def test_where_contexts_begin_with_bos_nothing_is_called_without_it():
+    rows = [pair(at, f"a bad {at}", f"a good one {at}") for at in range(20)]
+    part, found, why = bare(rows, Minds(bos=True))
+    assert (part.records["why"] == "").all()
+    assert "stereotype/per_token" in found
+    assert "20 of 20 examples are left out, most often because 'the model has BOS" in why

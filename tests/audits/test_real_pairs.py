@@ -14,7 +14,7 @@ import pytest
 
 from audits.audit import Tools
 from audits.crows_pairs import CrowsPairs
-from audits.pairs import NO_FIRST, values
+from audits.pairs import always_bos, values
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("crows_pairs.json").read_text())
 OF_ALL = GOLDEN["aggregates_of_rows_0_to_99"]
@@ -52,11 +52,23 @@ def test_causal_scorings_are_those_of_lm_eval_and_bias_bench(rows, stories260k):
     assert share(said, "sum") == pytest.approx(OF_ALL["D"]["pct_stereotype"])
     bare = values("crows", model, pairs(rows)[:40], ("sum", "without_bos"))
     # a word that this tokenizer splits behind its leading space begins with no text
-    assert bare.count(NO_FIRST) <= 16
-    for mine, row in zip(bare, GOLDEN["pairs"], strict=True):
-        if mine != NO_FIRST:
-            each = [math.exp(mean) for mean in mine["without_bos"]]
-            assert each == pytest.approx(row["C"], rel=GOLDEN["tolerance"]["C_relative"])
+    told = [at for at, mine in enumerate(bare) if "without_bos" in mine]
+    assert len(told) >= 24
+    for at in told:
+        each = [math.exp(mean) for mean in bare[at]["without_bos"]]
+        row = GOLDEN["pairs"][at]
+        assert each == pytest.approx(row["C"], rel=GOLDEN["tolerance"]["C_relative"])
+
+
+def test_a_model_that_has_bos_before_contexts_has_no_score_of_bias_bench(rows, stories260k):
+    from tasks.models.load import load
+
+    asked = ("per_token", "without_bos")
+    said = [
+        values("crows", load(stories260k, add_bos=b), pairs(rows)[:12], asked)
+        for b in (False, True)
+    ]
+    assert list(map(always_bos, said)) == [False, True]
 
 
 def test_masked_scorings_are_those_of_nyu_mll_and_bias_bench(rows, shared_data):
