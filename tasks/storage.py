@@ -90,15 +90,7 @@ def _report(folder: "Path") -> dict[str, Any]:
 
 def _told(report: Mapping[str, Any]) -> dict[str, object]:
     """A step as people are told of it: the settings that were chosen, and what it remarked."""
-    from pydantic import TypeAdapter
-
-    from tasks.compress.catalog import AnyMethod
-
-    method: Settings = TypeAdapter(AnyMethod).validate_python(report["method"])
-    chosen = {"kind": report["method"]["kind"]} | method.model_dump(
-        mode="json", exclude_defaults=True
-    )
-    return {"method": chosen, "remarks": report["remarks"]}
+    return {"method": report["chosen"], "remarks": report["remarks"]}
 
 
 def _exact(name: str, unit: str, about: str) -> Declared:

@@ -17,10 +17,10 @@ def compress(method: AnyMethod, job: Job) -> None:
     """Apply one method to `job.inputs["model"]` and fill `job.out` with the new model.
 
     Calibration text is the dataset's set `calibration`, where there is one. Beside the
-    weights stands `compression.json`: the method's settings, the layers it changed, the
-    digest of the calibration text, bytes by kind of tensor and bits per weight, and, by
-    layer where the method measures it, the relative squared error on identical inputs. What
-    the method took, from reading the model to its last file, is noted as `seconds_method`.
+    weights stands `compression.json`: the method's settings (all, and those `chosen`), the
+    layers it changed, the digest of the calibration text, bytes by kind of tensor and bits per
+    weight, and, by layer where the method measures it, the relative squared error on identical
+    inputs. What the method took, from reading the model to its last file, is noted as `seconds_method`.
 
     Raises:
         SpecError: The method does not fit the model or the data.
@@ -38,6 +38,7 @@ def compress(method: AnyMethod, job: Job) -> None:
     before = sizes(source.model, applied.layers)
     report = {
         "method": method.model_dump(mode="json"),
+        "chosen": {"kind": method.kind} | method.model_dump(mode="json", exclude_defaults=True),
         "version": method.version,
         "calibration": source.text_digest,
         "layers": dict(applied.layers),

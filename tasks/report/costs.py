@@ -11,8 +11,7 @@ from audits.evidence import Measure, Part
 from audits.flips import flips
 from tasks.report import plane, words
 from tasks.report.figures import chosen
-from tasks.report.model import SIZE, SPEED, CandidateReport
-from tasks.storage import NAME as STORAGE
+from tasks.report.model import SIZE, SPEED, STORAGE, CandidateReport
 
 EVALUATE = "evaluate"
 YES_OR_NO = ("acc", "exact_match", "correct")

@@ -9,6 +9,8 @@ from tasks.energy_card import Card
 
 SIZE = "profile/size_bytes"
 SPEED = "profile/tokens_per_second"
+STORAGE = "storage"
+"""The part that says what a model's files spend their bytes on."""
 
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 

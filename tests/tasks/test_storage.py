@@ -56,6 +56,7 @@ def test_a_part_holds_the_bytes_and_every_layers_error_by_step(model, tmp_path) 
         folder.mkdir()
         report = {
             "method": {"kind": "wanda", "sparsity": 0.5, "pattern": "unstructured"},
+            "chosen": {"kind": "wanda", "sparsity": 0.5},
             "remarks": {"run_time": "no gain"}, "reconstruction_error": error,
         }  # fmt: skip
         (folder / "compression.json").write_text(json.dumps(report), "utf-8")
