@@ -82,6 +82,6 @@ def test_a_scorer_that_leaves_the_unit_interval_is_refused(value):
 
 
 def test_a_scorer_is_asked_once_about_equal_texts():
-    assert scored(Odd(0.25, 0.5), ["a", "b", "a"]) == [0.25, 0.5, 0.25]
+    assert scored(Odd(0.25, 0.5), ["a", "b", "a"]) == {"a": 0.25, "b": 0.5}
     with pytest.raises(AuditError, match="2 numbers for 1 texts"):
         scored(Odd(0.25, 0.5), ["a"])
