@@ -88,7 +88,7 @@ TABLE: Mapping[str, Row] = {
         "model",
         "tasks.compress:compress",
         "tasks.compress:AnyMethod",
-        1,
+        2,
         ("torch", "transformers", "llmcompressor", "compressed-tensors"),
         timeout_s=21_600,
         on_device=True,

@@ -20,10 +20,14 @@ LENGTH = 256
 
 
 def batches(source: "Source", *, samples: int, length: int) -> "list[dict[str, torch.Tensor]]":
-    """The first documents, one per batch, each cut to `length` tokens."""
+    """The first documents, one per batch, each cut to `length` tokens.
+
+    And to the positions that the model has.
+    """
     import torch
 
     tokenizer = source.tokenizer()
+    length = min(length, source.positions or length)
     encoded = tokenizer(list(source.texts[:samples]), truncation=True, max_length=length)
     return [
         {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
@@ -41,7 +45,7 @@ class Calibrated(Settings):
     samples: PositiveInt = 128
     """Calibration documents, the first ones of the set."""
     sequence_length: Annotated[int, Field(ge=8)] = 256
-    """Longer documents are cut to so many tokens."""
+    """Longer documents are cut to so many tokens, and to the model's positions."""
 
     def documents(self, source: "Source") -> "list[dict[str, torch.Tensor]]":
         """The text, one document per batch.
@@ -57,7 +61,7 @@ class Calibrated(Settings):
             )
         found = batches(source, samples=self.samples, length=length)
         n = sum(batch["input_ids"].numel() for batch in found)
-        if n < length:
+        if n < min(length, source.positions or length):
             raise SpecError(
                 f"method {kind}: the calibration text has {n} tokens in all, less than one "
                 f"sequence of {length}; give more text or lower sequence_length"

@@ -1,8 +1,11 @@
 """What a compression method reads, where it writes, and what came of it on disk."""
 
+import contextlib
 import hashlib
+import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +59,35 @@ class Source:
             )
         loaded: PreTrainedModel = load_torch(self.model, device="cpu").hf
         return loaded
+
+    def save(self, model: "PreTrainedModel") -> None:
+        """Write a model's weights and config, in the type of number that the source has.
+
+        What is packed keeps its integers and its scales; zeros stay zeros.
+        """
+        from tasks.models.quiet import patient_bars, quiet
+
+        _cast(model, self._stored_type())
+        with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
+            model.save_pretrained(str(self.out))
+
+    def _stored_type(self) -> str:
+        """The type of number of most of the source's weights, as safetensors calls it."""
+        bytes_of: Counter[str] = Counter()
+        for file in sorted(self.model.glob("*.safetensors")):
+            for entry in _header(file).values():
+                begin, end = entry["data_offsets"]
+                bytes_of[str(entry["dtype"])] += end - begin
+        return bytes_of.most_common(1)[0][0] if bytes_of else "F32"
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens the model can read at once, where its config says so."""
+        config = json.loads((self.model / "config.json").read_text("utf-8"))
+        for name in ("max_position_embeddings", "n_positions"):
+            if isinstance(config.get(name), int) and config[name] > 0:
+                return int(config[name])
+        return None
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Load the model's own tokenizer."""
@@ -160,3 +192,18 @@ def _header(file: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(stream.read(length))
     found.pop("__metadata__", None)
     return found
+
+
+def _cast(model: "PreTrainedModel", stored: str) -> None:
+    """Bring what is not packed into a type of number, in place."""
+    import torch
+
+    wanted = {"BF16": torch.bfloat16, "F16": torch.float16}.get(stored)
+    if wanted is None:
+        return
+    for module in model.modules():
+        if getattr(module, "quantization_scheme", None) is None:
+            for parameter in module.parameters(recurse=False):
+                if parameter.is_floating_point():
+                    parameter.data = parameter.data.to(wanted)
+    model.config.dtype = wanted

@@ -150,11 +150,9 @@ def _factor(
     from tasks.compress.blocks import linears_of, weight_of
     from tasks.compress.folder import Applied
     from tasks.compress.walk import rewrite
-    from tasks.models.quiet import quiet
 
     errors = rewrite(model, methods, seen)
-    with quiet():
-        model.save_pretrained(str(source.out))
+    source.save(model)
     layers = linears_of(model)
     shapes = {name: weight_of(layers[name]).shape for name in methods}
     factors = sum(rank * (rows + columns) for rows, columns in shapes.values())

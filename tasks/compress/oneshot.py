@@ -89,8 +89,8 @@ def quantize(
     else:
         said |= _scaled(model, source, scaling, wanted, seen)
     errors = {} if given else _errors(model, source, scaled=scaling is not None)
-    with quiet(), patient_bars(), contextlib.redirect_stdout(io.StringIO()):
-        model.save_pretrained(str(source.out))
+    source.save(model)
+    with contextlib.redirect_stdout(io.StringIO()):
         library().core.reset_session()
     fallen = getattr(wanted, "_rtn_fallback_module_names", [])
     return Applied(counts, {**said, "rounded_instead": ", ".join(fallen)}, errors)

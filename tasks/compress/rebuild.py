@@ -91,10 +91,8 @@ def save(
     """Write the smaller model; `before` is how many parameters the original has."""
     from tasks.compress.blocks import linears_of, weight_of
     from tasks.compress.folder import Applied
-    from tasks.models.quiet import quiet
 
-    with quiet():
-        made.save_pretrained(str(source.out))
+    source.save(made)
     counts = {name: weight_of(layer).numel() for name, layer in linears_of(made).items()}
     sizes = {"parameters_before": before, "parameters_after": made.num_parameters()}
     return Applied(counts, {**sizes, **remarks}, errors)

@@ -86,11 +86,9 @@ def prune(
     from tasks.compress.blocks import left_dense, linears_of, weight_of
     from tasks.compress.folder import Applied
     from tasks.compress.walk import rewrite
-    from tasks.models.quiet import quiet
 
     errors = rewrite(model, methods, seen)
-    with quiet():
-        model.save_pretrained(str(source.out))
+    source.save(model)
     weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
     counts = {name: w.numel() for name, w in weights.items()}
     zeros = sum(int((w == 0).sum()) for w in weights.values())

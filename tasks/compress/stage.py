@@ -20,7 +20,8 @@ def compress(method: AnyMethod, job: Job) -> None:
     weights stands `compression.json`: the method's settings (all, and those `chosen`), the
     layers it changed, the digest of the calibration text, bytes by kind of tensor and bits per
     weight, and, by layer where the method measures it, the relative squared error on identical
-    inputs. What the method took, from reading the model to its last file, is noted as `seconds_method`.
+    inputs. What the method took, from reading the model to its last file, is noted as
+    `seconds_method`.
 
     Raises:
         SpecError: The method does not fit the model or the data.

@@ -60,14 +60,12 @@ class Trained(Calibrated):
         from tasks.compress.adapter import merge
         from tasks.compress.blocks import linears_of, weight_of
         from tasks.compress.folder import Applied
-        from tasks.models.quiet import quiet
 
         before = share_of_zeros(map(weight_of, linears_of(model).values()))
         losses = self.train(model, seen, loss, more)
         merge(model)
         weights = {name: weight_of(layer) for name, layer in linears_of(model).items()}
-        with quiet():
-            model.save_pretrained(str(source.out))
+        source.save(model)
         counts = [step.pop("tokens") for step in losses if "tokens" in step]
         said = {
             **{f"{name}_first": value for name, value in losses[0].items()},

@@ -30,11 +30,11 @@ DECLARED = {
 PARENT = NoWorse(measure="facts/recall", than="parent", margin=0.02)
 
 
-def outlook(*rules, n=200, clusters=None, floors=None):
+def outlook(*rules, n=200, clusters=None, floors=None, absent=None):
     policy = Policy(name="p", rules=(AtLeast(measure="facts/known", bound=0.5), *rules))
     size = Size(n, clusters or n)
     sizes = dict.fromkeys(("facts/recall", "facts/wrong", "speed/pause"), size)
-    return plan(policy, DECLARED, sizes, floors)
+    return plan(policy, DECLARED, sizes, floors, absent)
 
 
 def test_a_weak_rule_says_how_often_it_passes_and_what_it_needs():
@@ -207,3 +207,10 @@ def test_a_hard_bound_on_a_diagnostic_is_warned_of_and_not_refused(rule, warned)
         assert one.rule == rule.id
         assert "a hard bound on a diagnostic: length alone moves it" in one.said
         assert not one.hopeless
+
+
+def test_a_rule_on_what_will_not_be_measured_can_never_pass_and_says_why():
+    rule = AtMost(measure="facts/wrong", bound=0.005)
+    (one,) = outlook(rule, absent={"facts/wrong": "facts will measure nothing"})
+    assert one.hopeless
+    assert one.said == "it can never pass: facts will measure nothing"

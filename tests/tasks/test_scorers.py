@@ -111,9 +111,8 @@ def test_words_of_a_file_one_a_line_or_in_a_column(tmp_path):
 def test_a_lexicon_of_another_language_is_refused(tmp_path):
     file = tmp_path / "words.csv"
     file.write_text("term,language\nzorn,de\n", "utf-8")
-    with pytest.raises(
-        SpecError, match=r"language 'de' \(by its column language\) where 'en' is asked for"
-    ):
+    said = r"language 'de' \(by its column language\) where 'en' is asked for"
+    with pytest.raises(SpecError, match=said):
         load_scorer(lexicon(file))
     assert load_scorer(lexicon(file, language="de")).score(["Zorn"]) == [1]
 
