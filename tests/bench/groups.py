@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--resamples", type=int, default=10_000)
     parser.add_argument("--nulls", type=int, default=100, help="samples of each setting")
+    parser.add_argument("--members", type=int, default=200, help="of a group that loses")
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=DESIGNS)
     options = parser.parse_args()
     times = options.nulls
@@ -50,10 +51,9 @@ def main() -> int:
             for sizes, rates, m in UNLIKE
         },
         "losses": lambda: {
-            f"{groups} groups of {n}, clusters of {m}, {more:g} more": losses(
-                times, groups, n, m, more
+            f"{groups} groups, clusters of {m}, {more:g} more": losses(
+                times, groups, options.members, m, more
             )
-            for n in (200, 500)
             for m in (1, 5)
             for groups in (2, 4, 8)
             for more in (0.0, 0.1)
