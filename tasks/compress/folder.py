@@ -6,13 +6,14 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
 from tasks.models.folder import check_folder, gguf_file
+from tasks.models.stored import header, stored
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,7 @@ class Source:
         """The type of number of most of the source's weights, as safetensors calls it."""
         bytes_of: Counter[str] = Counter()
         for file in sorted(self.model.glob("*.safetensors")):
-            for entry in _header(file).values():
+            for entry in header(file).values():
                 begin, end = entry["data_offsets"]
                 bytes_of[str(entry["dtype"])] += end - begin
         return bytes_of.most_common(1)[0][0] if bytes_of else "F32"
@@ -145,53 +146,18 @@ def linear_layers(model: "PreTrainedModel") -> "dict[str, torch.nn.Linear]":
     return found
 
 
-def sizes(folder: Path, layers: Mapping[str, int]) -> dict[str, float]:
-    """Bytes by kind of tensor as the files' own headers state them, and bits per weight.
-
-    `bytes_layers` counts all that is stored for the compressed layers (packed weights,
-    scales, shapes), `bytes_embeddings` the embedding and a head of its own, `bytes_other`
-    the norms. `bits_per_weight` is over the weights of the compressed layers alone.
-    """
-    counted = {"bytes_layers": 0, "bytes_embeddings": 0, "bytes_other": 0}
+def sizes(folder: Path) -> dict[str, float]:
+    """Bytes by kind of tensor (`tasks.models.stored`), of the files, and bits per weight."""
+    counted = stored(folder)
     single = gguf_file(folder)
     files = sorted(folder.glob("*.safetensors")) if single is None else [single]
-    for file in files:
-        for name, size in _tensors(file):
-            counted[_kind(name, layers)] += size
-    bits = 8 * counted["bytes_layers"] / sum(layers.values())
-    weights = sum(f.stat().st_size for f in files)
-    return {**counted, "bytes_files": weights, "bits_per_weight": bits}
-
-
-EMBEDDINGS = ("embed", "lm_head", "wte", "wpe", "token_embd", "position_embd")
-
-
-def _tensors(file: Path) -> Iterator[tuple[str, int]]:
-    """Each tensor's name and bytes."""
-    if file.suffix == ".gguf":
-        from tasks.models.gguf_file import tensors
-
-        yield from ((one.name, one.bytes) for one in tensors(file))
-        return
-    for name, entry in _header(file).items():
-        begin, end = entry["data_offsets"]
-        yield name, end - begin
-
-
-def _kind(name: str, layers: Mapping[str, int]) -> str:
-    if name.rpartition(".")[0] in layers:
-        return "bytes_layers"
-    if name == "output.weight" or any(part in name for part in EMBEDDINGS):
-        return "bytes_embeddings"
-    return "bytes_other"
-
-
-def _header(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        found: dict[str, Any] = json.loads(stream.read(length))
-    found.pop("__metadata__", None)
-    return found
+    return {
+        "bytes_layers": counted.layers,
+        "bytes_embeddings": counted.embeddings,
+        "bytes_other": counted.other,
+        "bytes_files": sum(f.stat().st_size for f in files),
+        "bits_per_weight": counted.bits_per_weight,
+    }
 
 
 def _cast(model: "PreTrainedModel", stored: str) -> None:

@@ -35,8 +35,8 @@ def compress(method: AnyMethod, job: Job) -> None:
     applied = method.apply(source)
     job.note("seconds_method", time.perf_counter() - began)
     source.copy_rest()
-    measured = sizes(job.out, applied.layers)
-    before = sizes(source.model, applied.layers)
+    measured = sizes(job.out)
+    before = sizes(source.model)
     report = {
         "method": method.model_dump(mode="json"),
         "chosen": {"kind": method.kind} | method.model_dump(mode="json", exclude_defaults=True),

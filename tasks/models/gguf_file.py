@@ -81,6 +81,7 @@ class Stored:
     name: str
     type: str
     bytes: int
+    shape: tuple[int, ...]
 
 
 def tensors(file: Path) -> tuple[Stored, ...]:
@@ -90,7 +91,7 @@ def tensors(file: Path) -> tuple[Stored, ...]:
         SpecError: it is no GGUF file or damaged, or the extra is not installed.
     """
     return tuple(
-        Stored(one.name, one.tensor_type.name, int(one.n_bytes))
+        Stored(one.name, one.tensor_type.name, int(one.n_bytes), tuple(one.shape.tolist()))
         for one in _reader(file).tensors
     )
 

@@ -50,55 +50,61 @@ def stored(path: Path) -> Stored:
 
 
 def _gguf(file: Path) -> Stored:
-    from gguf import GGUFReader
+    from tasks.models.gguf_file import tensors as in_file
 
     layers = embeddings = other = weights = 0
-    for tensor in GGUFReader(str(file)).tensors:
-        size = int(tensor.n_bytes)
-        if any(part in tensor.name for part in EMBEDDINGS) and not tensor.name.startswith(
-            "blk"
-        ):
-            embeddings += size
-        elif sum(n > 1 for n in tensor.shape.tolist()) > 1:
-            layers += size
-            weights += int(tensor.n_elements)
+    for tensor in in_file(file):
+        in_block = tensor.name.startswith("blk.")
+        if not in_block and any(part in tensor.name for part in EMBEDDINGS):
+            embeddings += tensor.bytes
+        elif sum(n > 1 for n in tensor.shape) > 1:
+            layers += tensor.bytes
+            weights += math.prod(tensor.shape)
         else:
-            other += size
+            other += tensor.bytes
     return Stored(layers, embeddings, other, weights)
 
 
 def _safetensors(folder: Path) -> Stored:
     modules: dict[str, int] = defaultdict(int)
     counts: dict[str, int] = {}
+    biases = 0
     for file in sorted(folder.glob("*.safetensors")):
         for name, size, shape in tensors(file):
             module, _, kind = name.rpartition(".")
+            if kind == "bias":
+                biases += size
+                continue
             modules[module] += size
             if kind == PACKED:
                 counts[module] = math.prod(_unpacked(file, f"{module}.{SHAPE}"))
             elif kind == "weight" and len(shape) > 1:
                 counts[module] = math.prod(shape)
-    layers = embeddings = other = 0
-    for module, size in modules.items():
-        if any(part in f"{module}." for part in EMBEDDINGS):
-            embeddings += size
-        elif module in counts:
-            layers += size
-        else:
-            other += size
-    named = {m: n for m, n in counts.items() if not any(part in m for part in EMBEDDINGS)}
-    return Stored(layers, embeddings, other, sum(named.values()))
+    embedded = {m for m in modules if any(part in m for part in EMBEDDINGS)}
+    found = {m: n for m, n in counts.items() if m not in embedded}
+    return Stored(
+        layers=sum(modules[m] for m in found),
+        embeddings=sum(modules[m] for m in embedded),
+        other=biases
+        + sum(n for m, n in modules.items() if m not in found and m not in embedded),
+        weights=sum(found.values()),
+    )
 
 
 def tensors(file: Path) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """Name, bytes and shape of every tensor, as a safetensors file's header states them."""
+    for name, entry in header(file).items():
+        begin, end = entry["data_offsets"]
+        yield name, end - begin, tuple(entry["shape"])
+
+
+def header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of its tensors, by name."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(length))
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            yield name, end - begin, tuple(entry["shape"])
+        found: dict[str, Any] = json.loads(stream.read(length))
+    found.pop("__metadata__", None)
+    return found
 
 
 def _unpacked(file: Path, name: str) -> list[int]:

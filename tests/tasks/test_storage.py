@@ -35,6 +35,20 @@ def test_dense_layers_have_the_bits_of_their_numbers(model) -> None:
     assert everything == sum(t.nbytes for t in tensors.values())
 
 
+def test_biases_are_no_weights_of_layers_whoever_wrote_them(tmp_path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        "wte.weight": torch.zeros(5, 4), "h.0.c_fc.weight": torch.zeros(4, 8),
+        "h.0.c_fc.bias": torch.zeros(8), "h.0.ln.weight": torch.zeros(4),
+    }  # fmt: skip
+    save_file(tensors, tmp_path / "model.safetensors")
+    counted = stored(tmp_path)
+    assert (counted.layers, counted.weights) == (4 * 32, 32)
+    assert (counted.embeddings, counted.other) == (4 * 20, 4 * 12)
+
+
 def test_packed_layers_count_their_scales_and_not_their_packages(model, tmp_path) -> None:
     """Four bits and one scale of 32 bits for each row of 32 weights: five bits and a shape."""
     source = Source(model, [], tmp_path)
