@@ -78,10 +78,11 @@ def selfcheck(model: Any) -> dict[str, float]:  # noqa: ANN401 - any model, or a
 
 
 def _in_float32(conditions: Mapping[str, object]) -> bool:
-    """Whether weights, and what is kept of a context, have all 32 bits.
+    """Whether weights, what enters a layer, and what is kept of a context have all 32 bits.
 
-    A GGUF file says its type in llama.cpp's words, and that of its cache beside it.
+    A GGUF file says its type in llama.cpp's words, and that of its cache beside it. Whatever
+    is rounded as a network runs turns the last digit of a sum into a whole step.
     """
-    dtype = str(conditions.get("dtype")).lower()
-    kept = str(conditions.get("kv_dtype", "float32")).lower()
-    return dtype in FLOAT32 and kept in FLOAT32
+    asked = ("dtype", "inputs_dtype", "kv_dtype")
+    said = [conditions.get(asked[0]), *(conditions.get(k, "float32") for k in asked[1:])]
+    return all(str(dtype).lower() in FLOAT32 for dtype in said)

@@ -60,6 +60,7 @@ class TorchModel:
             "dtype": str(self.hf.dtype).removeprefix("torch."),
             "device": str(self.hf.device.type),
             "bos_policy": self.bos_policy,
+            **rounded(self.hf.config),
         }
 
     def score(
@@ -172,3 +173,19 @@ class _Causal:
         """Log-probabilities by one sequence in one plain run."""
         found: list[float] = self.forward.alone(pair)
         return found
+
+
+def rounded(config: Any) -> dict[str, str]:  # noqa: ANN401 - transformers' own
+    """To what a packed model rounds as it runs: inputs of layers, keys and values."""
+    held = getattr(config, "quantization_config", None)
+    said = held if isinstance(held, dict) else held.to_dict() if held is not None else {}
+    groups = (said.get("config_groups") or {}).values()
+    found = {
+        "inputs_dtype": next(filter(None, (g.get("input_activations") for g in groups)), None),
+        "kv_dtype": said.get("kv_cache_scheme"),
+    }
+    return {
+        name: f"{scheme['type']}{scheme['num_bits']}"
+        for name, scheme in found.items()
+        if scheme
+    }

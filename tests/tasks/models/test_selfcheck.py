@@ -1,6 +1,7 @@
 """A stage computes a sample of its numbers again, and ends where they do not hold."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from tasks.models.progress import Progress
 from tasks.models.scorecache import opened
 from tasks.models.selfcheck import ITEMS, Reservoir, selfcheck
 from tasks.models.testing import REQUESTS
+from tasks.models.torch_model import rounded
 
 
 class Answering:
@@ -69,6 +71,21 @@ def test_a_gguf_file_is_judged_where_weights_and_cache_have_all_bits():
         selfcheck(Answering(2e-3, "F32", kv_dtype="float32"))
     assert selfcheck(Answering(2e-3, "Q8_0", kv_dtype="float32"))
     assert selfcheck(Answering(2e-3, "F32", kv_dtype="bfloat16"))
+
+
+def test_a_network_that_rounds_as_it_runs_is_recorded_and_not_judged():
+    """The last digit of a sum decides to which step a key or an input is rounded."""
+    for name in ("inputs_dtype", "kv_dtype"):
+        assert selfcheck(Answering(0.03, "float32", **{name: "int8"}))
+    eight = {"type": "int", "num_bits": 8}
+    group = {"weights": {"num_bits": 4}, "input_activations": eight}
+    packed = SimpleNamespace(
+        quantization_config={"config_groups": {"group_0": group}, "kv_cache_scheme": eight}
+    )
+    assert rounded(packed) == {"inputs_dtype": "int8", "kv_dtype": "int8"}
+    plain = {"config_groups": {"group_0": {"input_activations": None}}}
+    assert rounded(SimpleNamespace(quantization_config=plain)) == {}
+    assert rounded(SimpleNamespace()) == {}
 
 
 def test_a_model_that_cannot_be_asked_again_records_nothing():
