@@ -128,7 +128,7 @@ def interval(
     low = max(0.0, cells.joined(_together(value, below, level)))
     high = cells.joined(upper)
     method = "weighted clusters, pair by pair"
-    if high <= low:
+    if high - low <= 1e-12 * max(1.0, float(np.abs(at).max())):
         half = score_interval(0.0, len(cells.num), normal_quantile(level))[1]
         return Resampled(low - half, high + half, 0.0, f"{method}, no variation")
     se = float(above.std(axis=0).flat[int(upper.argmax())])

@@ -261,6 +261,13 @@ def test_values_beyond_a_share_have_a_spread_where_that_is_declared():
     assert small.high == pytest.approx(12 + 1.645 * 40 * 0.0453, abs=0.3)
 
 
+def test_values_that_do_not_vary_have_no_certain_spread():
+    free = Declared(name="s", better="lower", about="", of=Spread(value="x", proportion=False))
+    frame = records(np.full(90, 0.1) + 5, ["a", "b", "c"] * 30)
+    found = free.estimate(frame, level=0.95)
+    assert found.low < 0 == found.value < 0.02 < found.high
+
+
 @pytest.mark.parametrize(
     ("sizes", "rates", "m"),
     [
