@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audits.errors import EvidenceError, SpecError
+from audits.errors import EvidenceError, SpecError, StageError
 from audits.settings import Settings
 from flows.chains import checkpoint_call, compress_call, teachers_of
 from flows.home import Home
@@ -283,12 +283,20 @@ def _require_safetensors(model: Path) -> None:
 def _require_new(out: Path) -> None:
     if out.exists():
         raise SpecError(f"--out {out}: is already there; give a new folder")
+    home = next(parent for parent in out.absolute().parents if parent.exists())
+    if not home.is_dir():
+        raise SpecError(f"--out {out}: {home} is a file; give a folder below another")
 
 
 def _copy(folder: Path, out: Path) -> Path:
     _require_new(out)
     aside = out.with_name(out.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(folder, aside)
-    aside.rename(out)
+    try:
+        shutil.copytree(folder, aside)
+        aside.rename(out)
+    except OSError as error:  # copytree's own holds a list of what failed
+        shutil.rmtree(aside, ignore_errors=True)
+        why = error.strerror or "the disk may be full"
+        raise StageError(f"--out {out}: the model could not be copied ({why})") from error
     return out

@@ -61,7 +61,7 @@ class Calibrated(Settings):
             )
         found = batches(source, samples=self.samples, length=length)
         n = sum(batch["input_ids"].numel() for batch in found)
-        if n < min(length, source.positions or length):
+        if n < length:
             raise SpecError(
                 f"method {kind}: the calibration text has {n} tokens in all, less than one "
                 f"sequence of {length}; give more text or lower sequence_length"

@@ -80,6 +80,7 @@ def quantize(
     given, model = model, model or source.load()
     layers = require_quantizable(model, scheme)
     counts = {name: layer.weight.numel() for name, layer in layers.items()}
+    zeros = {name: layer.weight.detach() == 0 for name, layer in layers.items()}
     said: dict[str, object] = {"run_time": scheme.gain}
     if scheme.kv_cache is not None:
         said["kv_cache"] = KEPT
@@ -88,6 +89,7 @@ def quantize(
         _oneshot(model, source, [wanted], seen)
     else:
         said |= _scaled(model, source, scaling, wanted, seen)
+    said |= _zeros_lost(model, zeros)
     errors = {} if given else _errors(model, source, scaled=scaling is not None)
     source.save(model)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -117,21 +119,40 @@ def _scaled(
     return {"scaled_pairs": pairs, "logits_moved_by_scales": moved}
 
 
+def _zeros_lost(
+    model: "PreTrainedModel", zeros: "Mapping[str, torch.Tensor]"
+) -> dict[str, object]:
+    """How many zeros of a pruned model are none any more; nothing of one without any.
+
+    What corrects errors moves weights that were pruned as it moves any others.
+    """
+    there = sum(int(mask.sum()) for mask in zeros.values())
+    if not there:
+        return {}
+    layers = linear_layers(model)
+    lost = sum(int((_packed(layers[name])[mask] != 0).sum()) for name, mask in zeros.items())
+    return {"zeros_before": there, "zeros_lost": lost}
+
+
+def _packed(layer: "torch.nn.Linear") -> "torch.Tensor":
+    """The weight that will be read from the file."""
+    from compressed_tensors.quantization import forward_quantize
+
+    scheme: Any = layer.quantization_scheme
+    found: torch.Tensor = forward_quantize(layer, layer.weight, "weight", scheme.weights)
+    return found
+
+
 def _errors(model: "PreTrainedModel", source: Source, *, scaled: bool) -> dict[str, float]:
     """Each layer's error beside the original, or, once scaled, beside its scaled self.
 
     GPTQ has written its levels into the weights by now. A scaled layer on scaled inputs gives
     what the original one gave.
     """
-    from compressed_tensors.quantization import forward_quantize
-
     packed = linear_layers(model)
 
     def new(name: str) -> "torch.Tensor":
-        layer = packed[name]
-        scheme = layer.quantization_scheme
-        found: torch.Tensor = forward_quantize(layer, layer.weight, "weight", scheme.weights)
-        return found
+        return _packed(packed[name])
 
     seen = batches(source, samples=HELD, length=LENGTH) if source.texts else ()
     original = model if scaled else source.load()

@@ -50,17 +50,18 @@ def fresh(
     from huggingface_hub.errors import StrictDataclassError
 
     changed = copy.deepcopy(model.config)
-    for name, value in config.items():
-        setattr(changed, name, value)
     try:
+        for name, value in config.items():
+            setattr(changed, name, value)
         changed.validate()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            made: PreTrainedModel = type(model)(changed)
+            made: PreTrainedModel = type(model)(changed).eval()
+            made(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False)
     except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise SpecError(f"{_refusal(model, what)} ({why:.200})") from error
-    return made.eval()
+    return made
 
 
 def require_equal(

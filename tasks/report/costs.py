@@ -14,6 +14,9 @@ from tasks.report.figures import chosen
 from tasks.report.model import SIZE, SPEED, STORAGE, CandidateReport
 
 EVALUATE = "evaluate"
+SENTENCES = ("run_time", "kv_cache")
+SHOWN = (*SENTENCES, "remainder", "fallbacks", "zeros_lost")
+"""Remarks of a step that say what its bytes and its zeros are worth."""
 YES_OR_NO = ("acc", "exact_match", "correct")
 """Columns that say whether an answer is right."""
 
@@ -68,8 +71,11 @@ def _written(method: Mapping[str, object]) -> str:
 
 
 def _gain(remarks: Mapping[str, object]) -> Iterator[str]:
-    if "run_time" in remarks:
-        yield str(remarks["run_time"])
+    for name in SHOWN:
+        held = remarks.get(name)
+        said = ", ".join(map(str, held)) if isinstance(held, list) else str(held or "")
+        if said:
+            yield said if name in SENTENCES else f"{name.replace('_', ' ')}: {said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +257,9 @@ def undominated(pairs: Sequence[tuple[Measure, Measure]]) -> list[int]:
 def by_layer(candidates: Sequence[CandidateReport]) -> Markup:
     """The error of every layer that a step changed, in the model's order."""
     named: dict[tuple[str, ...], tuple[list[str], list[plane.Spot]]] = {}
+    order = _order(candidates)
     for number, candidate in enumerate(candidates):
-        for name, spots in _layers(candidate, number):
+        for name, spots in _layers(candidate, number, order):
             # Chains that begin alike share a step: one line with all their names.
             alike = tuple(spot.hint for spot in spots)
             named.setdefault(alike, ([], spots))[0].append(name)
@@ -266,7 +273,20 @@ def by_layer(candidates: Sequence[CandidateReport]) -> Markup:
     )  # fmt: skip
 
 
-def _layers(candidate: CandidateReport, series: int) -> Iterator[tuple[str, list[plane.Spot]]]:
+def _order(candidates: Sequence[CandidateReport]) -> dict[str, int]:
+    """The place of each layer: as the candidate with most of them has them, then the rest."""
+    found = [
+        list(dict.fromkeys(part.records.loc[part.records["row"] == "layer", "layer"]))
+        for candidate in candidates
+        if (part := _part(candidate, STORAGE)) is not None and "layer" in part.records
+    ]
+    names = sorted(found, key=len, reverse=True)
+    return {n: at for at, n in enumerate(dict.fromkeys(n for one in names for n in one), 1)}
+
+
+def _layers(
+    candidate: CandidateReport, series: int, order: Mapping[str, int]
+) -> Iterator[tuple[str, list[plane.Spot]]]:
     part = _part(candidate, STORAGE)
     rows = part.records[part.records["row"] == "layer"] if part else None
     if rows is None or rows.empty:
@@ -275,8 +295,10 @@ def _layers(candidate: CandidateReport, series: int) -> Iterator[tuple[str, list
     for step, held in rows.groupby("step", sort=True):
         errors = zip(held["layer"], held["method"], held["error"], strict=True)
         spots = [
-            plane.Spot(series, at, error, error, error, f"{layer}, {method}: {error:.4g}")
-            for at, (layer, method, error) in enumerate(errors, 1)
+            plane.Spot(
+                series, order[layer], error, error, error, f"{layer}, {method}: {error:.4g}"
+            )
+            for layer, method, error in errors
             if error > 0
         ]
         if spots:

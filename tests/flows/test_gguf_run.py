@@ -67,6 +67,14 @@ def test_a_file_ends_a_chain():
         validate(Variant, {"name": "v", "steps": steps}, "run.yaml")
 
 
+@pytest.mark.parametrize("kind", ["rtn", "gptq", "awq", "qat"])
+def test_packed_weights_end_a_chain(kind):
+    extra = {"steps": 1} if kind == "qat" else {}
+    steps = [{"kind": kind, "bits": 8, **extra}, {"kind": "magnitude", "sparsity": 0.5}]
+    with pytest.raises(SpecError, match=f"{kind} packs weights that no step can read"):
+        validate(Variant, {"name": "v", "steps": steps}, "run.yaml")
+
+
 def check(folder, method, tmp_path):
     variant = json.dumps([{"name": "edge", "steps": [method]}])
     changes = [f"model.path={folder}", f"variants={variant}"]

@@ -107,6 +107,22 @@ def test_a_layers_error_is_that_of_the_weight_that_is_read_from_the_file(job, mo
     assert report["reconstruction_error"][name] == pytest.approx(float(lost), rel=1e-4)
 
 
+def test_zeros_that_error_correction_fills_are_counted(job, tmp_path):
+    """Rounding keeps a zero; what makes up for errors moves pruned weights as well."""
+    compress(Magnitude(sparsity=0.5), job)
+    pruned = Artifact(kind="model", path=str(job.out), digest="p")
+    lost = {}
+    for method in (Rtn(bits=8, group_size=32), gptq(8)):
+        out = tmp_path / method.kind
+        out.mkdir()
+        compress(method, replace(job, out=out, inputs=job.inputs | {"model": pruned}))
+        remarks = json.loads((out / "compression.json").read_text("utf-8"))["remarks"]
+        assert remarks["zeros_before"] > 0
+        lost[method.kind] = remarks["zeros_lost"]
+    assert lost["rtn"] == 0
+    assert lost["gptq"] > 0
+
+
 def test_equal_settings_give_equal_files(job, tmp_path):
     again = tmp_path / "again"
     again.mkdir()

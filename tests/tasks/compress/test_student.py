@@ -75,6 +75,8 @@ def test_another_family_calls_its_fields_otherwise(drawn, tmp_path):
         ({"vocab_size": 100}, "vocab_size is the parent's"),
         ({"num_attention_heads": 3}, "cannot have num_attention_heads like that"),
         ({"hidden_size": -4}, "cannot have hidden_size like that"),
+        ({"hidden_size": 32.5}, "cannot have hidden_size like that"),
+        ({"head_dim": 7}, "cannot have head_dim like that"),
     ],
 )
 def test_a_shape_that_the_family_cannot_have_is_refused(drawn, tmp_path, config, words):

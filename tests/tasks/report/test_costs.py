@@ -1,6 +1,7 @@
 """Candidates side by side: what each costs, what changed, and who is beaten by nobody."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -133,6 +134,17 @@ def test_layers_are_drawn_in_order_and_a_shared_step_once() -> None:
     assert "b.&lt;0&gt;" in chart  # a layer's name is text
     assert "b.1" not in chart  # no error has no place on a logarithmic axis
     assert costs.by_layer([candidate("a", BASE)]) == ""
+
+
+def test_layers_of_a_step_that_changed_some_lie_where_the_others_have_them() -> None:
+    some = stored({"b.2": 0.3}, STEPS)
+    chart = costs.by_layer([candidate("few", some), candidate("all", STORED)])
+    spot = {
+        m: re.search(rf"{m}</title><\w+ (?:cx|x)=\"([\d.]+)", chart) for m in ("0.3", "0.01")
+    }
+    xs = [float(found[1]) for found in spot.values() if found]
+    assert len(xs) == 2
+    assert abs(xs[0] - xs[1]) < 6  # one place; a disc and a square differ by half a mark
 
 
 def test_the_page_shows_candidates_side_by_side() -> None:
