@@ -241,7 +241,7 @@ def test_altered_files_do_not_go_out(export, champion, tmp_path, name, damage):
     finally:
         file.write_bytes(kept)
     assert (code, said) == (4, None)
-    assert err.startswith(f"assay: tiny/{champion[0]}: the stored ")
+    assert err.startswith(f"assay: tiny/{champion[0]}: the file model/data/model/")
     assert list(tmp_path.iterdir()) == []
 
 

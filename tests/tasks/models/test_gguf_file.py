@@ -1,5 +1,6 @@
 """What is no whole GGUF model is named before llama.cpp sees it, and ends no process."""
 
+import json
 import math
 
 import pytest
@@ -166,5 +167,9 @@ def test_safetensors_beside_a_gguf_file_are_the_model(source, whole, tmp_path):
 
 
 def test_only_what_can_be_written_faithfully_is_written(tmp_path):
-    with pytest.raises(SpecError, match="model_type is 'gpt2'"):
-        write_gguf(tiny_gpt2(tmp_path / "m", layers=1), tmp_path / "x.gguf")
+    folder = tiny_gpt2(tmp_path / "m", layers=1)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mpt"}), "utf-8")
+    with pytest.raises(SpecError, match="'mpt'"):
+        write_gguf(folder, tmp_path / "x.gguf")
+    assert not (tmp_path / "x.gguf").exists()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from tasks.models.gguf_write import _write_vocabulary
+from tasks.models.gguf_tokens import write_vocabulary
 from tasks.models.load import load
 from tasks.models.testing import tiny_tokenizer
 
@@ -54,7 +55,8 @@ def write(hf, home, out):
     writer.add_ssm_time_step_rank(config.time_step_rank)
     writer.add_layer_norm_rms_eps(config.layer_norm_epsilon)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _write_vocabulary(writer, home, config.vocab_size)
+    tokenizer = AutoTokenizer.from_pretrained(str(home), local_files_only=True)
+    write_vocabulary(writer, tokenizer, config.vocab_size, home)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MAMBA, config.num_hidden_layers)
     for name, weight in hf.state_dict().items():
         if name == "lm_head.weight":  # tied
