@@ -123,6 +123,8 @@ def _cell(candidate: CandidateReport, name: str, declared: Declared) -> tuple[st
     except MeasureError:
         return value, "", ""
     text = f"{moved.value:+.3f} ({moved.low:+.3f} to {moved.high:+.3f})"
+    if min(measure.value, measure.value - moved.value) < 0:  # of a sign 0 is best, not less
+        return value, text, ""
     sign = -1 if declared.better == "lower" else 1
     if sign * moved.low > 0 and sign * moved.high > 0:
         return value, text, "better"

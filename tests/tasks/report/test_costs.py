@@ -96,6 +96,24 @@ def test_changes_are_paired_and_sure_ones_are_called_so() -> None:
     assert worse == "worse"
 
 
+def test_nothing_is_called_better_of_a_measure_that_has_a_sign() -> None:
+    """From -0.5 to -0.25 a shift that should be small went up."""
+    declared = Declared(
+        name="shift", better="lower", about="signed", of=Ratio(value="x", proportion=False)
+    )
+
+    def shifted(by: float) -> Part:
+        rows = [{"example": f"e{k}", "x": by + k % 2 / 10} for k in range(N)]
+        ids = tuple(str(row["example"]) for row in rows)
+        return Part("lean", "audit", (declared,), ids, records_frame(rows), "b")
+
+    new, old = shifted(-0.25), shifted(-0.5)
+    (row,) = [r for r in costs.changes([candidate("v", new, parent=old)])]
+    ((_, moved, sure),) = row.cells
+    assert moved.startswith("+0.250")
+    assert sure == ""
+
+
 def test_other_questions_are_not_compared() -> None:
     other = candidate("other", evaluated({1}, basis="another"), parent=BASE)
     (row,) = costs.changes([other])
