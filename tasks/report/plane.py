@@ -9,8 +9,6 @@ from markupsafe import Markup
 from tasks.report import svg
 
 WIDTH, PLOT, LEFT, RIGHT, BOTTOM, LINE = 420, 214, 64, 20, 52, 16
-TICKS = 4
-"""About so many ticks on an axis."""
 MARGIN = 0.06
 """Share of an axis that stays free beyond its outermost points."""
 
@@ -139,10 +137,10 @@ def _scale(values: Sequence[float], axis: Axis) -> tuple[Callable[[float], float
 
 
 def round_numbers(low: float, high: float) -> list[float]:
-    """About four numbers between two ends, one, two or five times a power of ten apart."""
-    least = (high - low) / TICKS
-    power = 10.0 ** math.floor(math.log10(least))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= least * (1 - 1e-9))
+    """Two to six numbers between two ends, one, two or five times a power of ten apart."""
+    most = (high - low) / 2
+    power = 10.0 ** math.floor(math.log10(most))
+    step = max(power * m for m in (0.5, 1, 2, 5) if power * m <= most * (1 + 1e-9))
     first = math.ceil(low / step - 1e-9)
     found = []
     while (tick := first * step) <= high + 1e-9 * step:

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from audits.estimand import Declared, Ratio
@@ -174,6 +174,7 @@ def test_the_page_shows_candidates_side_by_side() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+@example(1.0, 800_001.0)
 def test_ticks_are_few_round_and_inside(low: float, width: float) -> None:
     ticks = plane.round_numbers(low, low + width)
     assert 2 <= len(ticks) <= 6
