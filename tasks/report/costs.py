@@ -66,14 +66,25 @@ def _steps(candidate: CandidateReport) -> Sequence[Mapping[str, Mapping[str, obj
 
 def _written(method: Mapping[str, object]) -> str:
     """A step as a run file has it, its kind first."""
-    said = ", ".join(f"{k} {v}" for k, v in method.items() if k != "kind" and v is not None)
+    said = ", ".join(
+        f"{k} {_plain(v)}" for k, v in method.items() if k != "kind" and v is not None
+    )
     return f"{method.get('kind')} ({said})" if said else str(method.get("kind"))
+
+
+def _plain(held: object) -> str:
+    """A setting or remark as people read it: digests short, parts side by side."""
+    if isinstance(held, Mapping):
+        return " ".join(_plain(value) for value in held.values())
+    if isinstance(held, list):
+        return "; ".join(map(_plain, held))
+    return words.short(held)
 
 
 def _gain(remarks: Mapping[str, object]) -> Iterator[str]:
     for name in SHOWN:
         held = remarks.get(name)
-        said = ", ".join(map(str, held)) if isinstance(held, list) else str(held or "")
+        said = _plain(held) if held else ""
         if said:
             yield said if name in SENTENCES else f"{name.replace('_', ' ')}: {said}"
 

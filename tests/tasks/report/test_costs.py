@@ -86,6 +86,15 @@ def test_a_row_says_how_a_candidate_was_made_and_what_its_bytes_are() -> None:
     assert pruned.cells[:4] == ("600 B", "100 B", "50 B", "4.250 bits")
 
 
+def test_parts_of_a_setting_are_told_side_by_side_and_digests_short() -> None:
+    fallen = [{"tensor": "a", "asked": "Q8_0", "written": "F16"}]
+    method = {"kind": "distill", "teachers": [{"model": "c" * 64}], "steps": 3}
+    told = stored({}, [{"method": method, "remarks": {"fallbacks": fallen}}])
+    (row,) = costs.costs([candidate("a", told)])
+    assert row.steps == (f"distill (teachers {'c' * 12}, steps 3)",)
+    assert row.remarks == ("fallbacks: a Q8_0 F16",)
+
+
 def test_changes_are_paired_and_sure_ones_are_called_so() -> None:
     """29 of 40 questions stand still, ten are lost, one is won: -9 of 40."""
     (row,) = [row for row in costs.changes(two()) if row.measure == "evaluate/acc/t"]
