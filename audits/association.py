@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -163,14 +163,13 @@ def exaggerated(records: "Sequence[dict[str, object]]") -> "Sequence[dict[str, o
     shares: dict[object, list[float]] = defaultdict(list)
     for record in records:
         if not record["why"]:
-            shares[record["cluster"]].append(float(str(record["p_female"])))
+            shares[record["cluster"]].append(cast("float", record["p_female"]))
     for record in records:
         if not record["why"]:
             own = shares[record["cluster"]]
             skew = abs(math.fsum(own) / len(own) - 0.5)
-            record["exaggeration"] = max(
-                0.0, skew - abs(float(str(record["corpus_female"])) - 0.5)
-            )
+            corpus = cast("float", record["corpus_female"])
+            record["exaggeration"] = max(0.0, skew - abs(corpus - 0.5))
     return records
 
 

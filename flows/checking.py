@@ -14,7 +14,7 @@ from flows.spec import BASE, RunSpec, is_name, load_spec
 from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
-from tasks.compress import AnyMethod, Calibrated, Distill, Gguf
+from tasks.compress import Calibrated, Distill, Gguf
 from tasks.data import sources
 from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
@@ -154,8 +154,6 @@ def _require_teachers(spec: RunSpec) -> None:
 
     Tokens are compared where both models are folders; the stage compares them in any case.
     """
-    from tasks.models.folder import check_reference
-
     for step in (step for variant in spec.variants for step in variant.steps):
         for named in teachers_of(step):
             if not is_name(named):
@@ -166,15 +164,11 @@ def _require_teachers(spec: RunSpec) -> None:
 
 def _require_shared_tokens(spec: RunSpec, teacher: str) -> None:
     from tasks.compress.teacher import require_shared_vocabulary
-    from tasks.models.folder import is_folder
 
     base = spec.model
     if isinstance(base, CheckpointSettings) and is_folder(base.path) and is_folder(teacher):
-        require_shared_vocabulary(_folder(base.path), _folder(teacher))
-
-
-def _folder(ref: str) -> Path:
-    return Path(ref).expanduser()
+        mine, other = (Path(ref).expanduser() for ref in (base.path, teacher))
+        require_shared_vocabulary(mine, other)
 
 
 def _require_sets(spec: RunSpec, home: Home) -> None:
@@ -210,7 +204,7 @@ def _texts(spec: RunSpec) -> dict[str, str]:
     asked = {name: "evaluate.texts" for name in spec.evaluate.texts}
     if isinstance(spec.model, TrainSettings):
         asked["train"] = "model: training"
-    readers = [step.kind for step in steps if _reads_text(step)]
+    readers = [s.kind for s in steps if isinstance(s, Calibrated) and s.reads_text]
     if readers:
         asked["calibration"] = f"variants: {readers[0]}"
     elif steps and "calibration" in set_names(spec.data):
@@ -248,8 +242,3 @@ def lint_policy(path: Path, spec: Path | None, home: Home) -> Answer:
 def directions(spec: RunSpec) -> dict[str, Better]:
     """Full name and direction of every measure the run will give."""
     return {name: declared.better for name, declared in spec.declares().items()}
-
-
-def _reads_text(step: AnyMethod) -> bool:
-    """Whether a step cannot be carried out without calibration text."""
-    return isinstance(step, Calibrated) or (isinstance(step, Gguf) and step.importance)

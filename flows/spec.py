@@ -45,8 +45,6 @@ TWINNED = (
     "twins are trained on a world told otherwise; they need data of kind world and a model of "
     "kind train"
 )
-PACKING = frozenset({"rtn", "gptq", "awq", "smoothquant", "qat"})
-"""Kinds of steps whose model no other step can start from."""
 OWN_PARTS = ("evaluate", "profile", STORAGE)
 """Names of parts that no audit may take."""
 BASE = "base"
@@ -75,14 +73,10 @@ class Variant(Settings):
 
     @field_validator("steps")
     @classmethod
-    def _a_file_ends_the_chain(cls, steps: tuple[AnyMethod, ...]) -> tuple[AnyMethod, ...]:
+    def _some_end_the_chain(cls, steps: tuple[AnyMethod, ...]) -> tuple[AnyMethod, ...]:
         for step in steps[:-1]:
-            if step.kind == "gguf":
-                raise ValueError("gguf writes a file that no step can read; let it be the last")
-            if step.kind in PACKING:
-                raise ValueError(
-                    f"{step.kind} packs weights that no step can read; let it be the last"
-                )
+            if why := getattr(step, "ends", ""):
+                raise ValueError(f"{step.kind} {why}; let it be the last")
         return steps
 
 

@@ -19,7 +19,8 @@ CONFIG = "MLmodel"
 REQUIREMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")
 MOVING = ("python_version",)
 """Of how a model is loaded, what depends on the machine that wrote it."""
-_NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:[<>=!~].*)?$")
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*(?:\[[\w.,-]*\])?)\s*(?:[<>=!~]=?[\w.*+!,<>=~]*)?")
+"""A package with its extras, and which versions of it; no address, option or condition."""
 
 
 def otherwise(stored: Path, made: Path, data: Path) -> str:
@@ -78,4 +79,4 @@ def _installed(file: Path) -> list[str]:
     except UnicodeDecodeError:
         return ["no text"]
     stripped = (line.strip().removeprefix("- ") for line in lines)
-    return [m[1] if (m := _NAME.match(line)) else line for line in stripped if line]
+    return [m[1] if (m := _NAME.fullmatch(line)) else line for line in stripped if line]

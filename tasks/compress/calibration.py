@@ -40,12 +40,17 @@ class Calibrated(Settings):
     """What methods that look at calibration text have in common."""
 
     instead: ClassVar[str] = "magnitude"
-    """A method that needs no text."""
+    """A method of the same purpose that needs no text, where there is one."""
 
     samples: PositiveInt = 128
     """Calibration documents, the first ones of the set."""
     sequence_length: Annotated[int, Field(ge=8)] = 256
     """Longer documents are cut to so many tokens, and to the model's positions."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether nothing can be done without text."""
+        return True
 
     def documents(self, source: "Source") -> "list[dict[str, torch.Tensor]]":
         """The text, one document per batch.
@@ -55,9 +60,11 @@ class Calibrated(Settings):
         """
         kind, length = str(getattr(self, "kind", "")), self.sequence_length
         if not source.texts:
+            remedy = "add some"
+            if self.instead:
+                remedy += f" or choose method {self.instead}, which needs none"
             raise SpecError(
-                f"method {kind}: the dataset's set 'calibration' holds no documents; add some "
-                f"or choose method {self.instead}, which needs none"
+                f"method {kind}: the dataset's set 'calibration' holds no documents; {remedy}"
             )
         found = batches(source, samples=self.samples, length=length)
         n = sum(batch["input_ids"].numel() for batch in found)

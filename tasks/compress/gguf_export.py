@@ -48,6 +48,8 @@ class Gguf(Calibrated):
     """
 
     version: ClassVar[int] = 1
+    instead: ClassVar[str] = ""
+    ends: ClassVar[str] = "writes a file that no step can read"
 
     kind: Literal["gguf"] = "gguf"
     type: FileType
@@ -65,6 +67,11 @@ class Gguf(Calibrated):
         if not self.importance and self.type in DEMANDING:
             raise ValueError(f"llama.cpp makes type {self.type} only with importance: true")
         return self
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether rounding errors are weighed by it; else it is compared on, where given."""
+        return self.importance
 
     def apply(self, source: "Source") -> "Applied":
         """Write `model.gguf`, whole or not at all.

@@ -14,6 +14,7 @@ class Method(Protocol):
     """Settings with one verb: what it does to a model.
 
     `version` is raised when the code changes what comes out; it is part of every cache key.
+    A method whose model no other can start from says why in `ends`.
     """
 
     @property

@@ -17,8 +17,14 @@ KvCache = Literal["fp8", "int8", "int4"]
 vLLM runs it, or integers with one per head. All scales come from the calibration text."""
 
 
+PACKS = "packs weights that no step can read"
+"""Why nothing follows in a chain."""
+
+
 class Grid(Settings):
     """The levels that weights of linear layers are rounded to; the head keeps its own."""
+
+    ends: ClassVar[str] = PACKS
 
     bits: Bits
     group_size: PositiveInt | None = 128
@@ -145,6 +151,7 @@ class SmoothQuant(Calibrated):
 
     version: ClassVar[int] = 1
     instead: ClassVar[str] = "rtn"
+    ends: ClassVar[str] = PACKS
 
     kind: Literal["smoothquant"] = "smoothquant"
     strength: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -33,6 +33,8 @@ class Trained(Calibrated):
     them. The mask is that of the weights themselves, so it is whatever the step before left,
     and a 2:4 model stays one. Embedding and norms train too.
     """
+
+    instead: ClassVar[str] = ""
 
     steps: PositiveInt
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3

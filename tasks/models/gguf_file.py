@@ -75,7 +75,7 @@ def read(file: Path) -> Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Tensor:
     """One tensor of a file: its name, type and bytes, scales included."""
 
     name: str
@@ -84,14 +84,14 @@ class Stored:
     shape: tuple[int, ...]
 
 
-def tensors(file: Path) -> tuple[Stored, ...]:
+def tensors(file: Path) -> tuple[Tensor, ...]:
     """The table of a file's tensors, in their order.
 
     Raises:
         SpecError: it is no GGUF file or damaged, or the extra is not installed.
     """
     return tuple(
-        Stored(one.name, one.tensor_type.name, int(one.n_bytes), tuple(one.shape.tolist()))
+        Tensor(one.name, one.tensor_type.name, int(one.n_bytes), tuple(one.shape.tolist()))
         for one in _reader(file).tensors
     )
 

@@ -67,23 +67,34 @@ def test_a_file_ends_a_chain():
         validate(Variant, {"name": "v", "steps": steps}, "run.yaml")
 
 
-@pytest.mark.parametrize("kind", ["rtn", "gptq", "awq", "qat"])
+@pytest.mark.parametrize("kind", ["rtn", "gptq", "awq", "smoothquant", "qat"])
 def test_packed_weights_end_a_chain(kind):
-    extra = {"steps": 1} if kind == "qat" else {}
-    steps = [{"kind": kind, "bits": 8, **extra}, {"kind": "magnitude", "sparsity": 0.5}]
+    extra = {"smoothquant": {}, "qat": {"bits": 8, "steps": 1}}.get(kind, {"bits": 8})
+    steps = [{"kind": kind, **extra}, {"kind": "magnitude", "sparsity": 0.5}]
     with pytest.raises(SpecError, match=f"{kind} packs weights that no step can read"):
         validate(Variant, {"name": "v", "steps": steps}, "run.yaml")
 
 
-def check(folder, method, tmp_path):
+def check(folder, method, tmp_path, more=()):
     variant = json.dumps([{"name": "edge", "steps": [method]}])
-    changes = [f"model.path={folder}", f"variants={variant}"]
+    changes = [f"model.path={folder}", f"variants={variant}", *more]
     return check_spec(OWN, changes, find_home({"ASSAY_HOME": str(tmp_path / "home")}))
 
 
 def test_a_width_that_does_not_fit_is_seen_before_the_run(model, tmp_path):
     with pytest.raises(SpecError, match="does not fit 16 of 21 tensors"):
         check(model, {"kind": "gguf", "type": "q4_k_m"}, tmp_path)
+
+
+def test_text_is_wanted_where_it_weighs_errors_and_nowhere_else(model, tmp_path):
+    (tmp_path / "held.jsonl").write_text('{"id": "1", "text": "a pet"}\n', "utf-8")
+    sets = {"kind": "sets", "sets": {"heldout": {"path": str(tmp_path / "held.jsonl")}}}
+    data = [f"data={json.dumps(sets)}"]
+    plain = {"kind": "gguf", "type": "q8_0"}
+    assert check(model, plain, tmp_path, data)[0]["candidates"] == ["base", "edge"]
+    weighed = {"kind": "gguf", "type": "q4_0", "importance": True, "allow_fallback": True}
+    with pytest.raises(SpecError, match=r"variants: gguf: .*'calibration'"):
+        check(model, weighed, tmp_path, data)
 
 
 def test_without_the_extra_a_check_says_how_to_install_it(model, tmp_path, monkeypatch):

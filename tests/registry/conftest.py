@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from registry import bundle, layout
 from registry.gate import Case, decide
 from registry.mlflow_store import open_store
 from registry.policy import Policy
@@ -55,6 +56,28 @@ def publication(tmp_path):
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def publish():
+    """Publishes below a run of its own."""
+    return lambda store, made: store.publish(made, parent=store.begin("tests", "one"))
+
+
+@pytest.fixture
+def forge():
+    """Lays other evidence beside a version's, whole and consistent, and tags that name it."""
+
+    def forged(store, version, known, **tags):
+        folder = store.attachment(version, layout.EVIDENCE)
+        aside = folder.parent / "forged"
+        digest = bundle.write(known, aside)
+        shutil.copytree(aside, folder, dirs_exist_ok=True)
+        shutil.rmtree(aside)
+        named = {"assay.sealed": digest, "assay.evidence": digest}
+        store._backend.describe(version, tags=named | tags)
+
+    return forged
 
 
 @pytest.fixture

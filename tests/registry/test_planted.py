@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from audits.errors import EvidenceError, SpecError
-from registry import bundle, layout, wrapping
+from registry import wrapping
 from registry.policy import Policy, Waiver
 from registry.rules import AtLeast
 from registry.testing import MemoryStore, evidence, facts, rights
@@ -16,29 +16,16 @@ from registry.verifying import verify
 TODAY = date(2026, 11, 26)
 
 
-def publish(store, made):
-    return store.publish(made, parent=store.begin("tests", "one"))
-
-
 @pytest.fixture
-def champion(store, publication, judge):
+def champion(store, publication, publish, judge):
     version = publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
     store.promote(version, judge(store, version), expected_champion=None)
     return version
 
 
-def forge(store, version, known):
-    """Lay other evidence beside a version's, whole and consistent, and refer to it by a tag."""
-    folder = store.attachment(version, layout.EVIDENCE)
-    aside = folder.parent / "forged"
-    digest = bundle.write(known, aside)
-    shutil.copytree(aside, folder, dirs_exist_ok=True)
-    shutil.rmtree(aside)
-    store._backend.describe(version, tags={"assay.sealed": digest, "assay.evidence": digest})
-    return digest
-
-
-def test_nobody_is_judged_beside_forged_evidence_of_the_champion(store, champion, publication):
+def test_nobody_is_judged_beside_forged_evidence_of_the_champion(
+    store, champion, publication, forge
+):
     known = evidence("a" * 64, facts(rights(500, 60)))
     forge(store, champion, known)
     with pytest.raises(EvidenceError, match="the history says"):
@@ -46,7 +33,7 @@ def test_nobody_is_judged_beside_forged_evidence_of_the_champion(store, champion
 
 
 def test_a_decision_beside_evidence_that_nobody_published_is_not_recorded(
-    store, champion, publication, look, policy
+    store, champion, publication, look, policy, publish, forge
 ):
     worse = publish(store, publication(evidence("b" * 64, facts(rights(500, 60)))))
     known = evidence("a" * 64, facts(rights(500, 60)))
@@ -59,7 +46,7 @@ def test_a_decision_beside_evidence_that_nobody_published_is_not_recorded(
 
 
 def test_a_judgement_that_names_evidence_of_nobody_never_verifies(
-    publication, judge, policy, monkeypatch
+    publication, judge, policy, monkeypatch, publish, forge
 ):
     """As one that was made by a registry that did not ask."""
     store = MemoryStore()
@@ -98,7 +85,9 @@ def test_a_decision_too_long_for_the_history_is_refused_before_anything_is_touch
     assert store.version("toy", "1").verdict == "pass"
 
 
-def test_evidence_is_not_added_to_weights_about_which_another_model_stands(store, publication):
+def test_evidence_is_not_added_to_weights_about_which_another_model_stands(
+    store, publication, publish
+):
     """Weights of a run are known before it ends: somebody may publish them first."""
     known = evidence("a" * 64, facts(rights(500, 5)))
     publish(store, replace(publication(known), loader="somebody.elses"))
@@ -108,7 +97,7 @@ def test_evidence_is_not_added_to_weights_about_which_another_model_stands(store
 
 
 def test_a_file_that_was_published_first_and_is_none_of_the_model_is_refused(
-    store, publication, tmp_path
+    store, publication, tmp_path, publish
 ):
     planted = tmp_path / "planted"
     made = publication(evidence("a" * 64, facts(rights(500, 5))))
@@ -119,7 +108,7 @@ def test_a_file_that_was_published_first_and_is_none_of_the_model_is_refused(
         publish(store, publication(evidence("a" * 64, facts(rights(500, 6)))))
 
 
-def test_notes_may_have_changed_and_evidence_is_added(store, publication, tmp_path):
+def test_notes_may_have_changed_and_evidence_is_added(store, publication, tmp_path, publish):
     other = tmp_path / "other"
     made = publication(evidence("a" * 64, facts(rights(500, 5))))
     (made.folder / "compression.json").write_text("{}", "utf-8")
@@ -137,6 +126,10 @@ def test_notes_may_have_changed_and_evidence_is_added(store, publication, tmp_pa
         ("requirements.txt", "mlflow==3.1", "mlflow==3.2", ""),
         ("requirements.txt", "mlflow==3.1", "mlflow==3.1\nevil", "other packages"),
         ("requirements.txt", "mlflow", "--index-url http://x\nmlflow", "other packages"),
+        ("requirements.txt", "slm-assay[gguf]", "slm-assay[gguf]==2", ""),
+        ("requirements.txt", "slm-assay", "slm-assay[gguf]", "other packages"),
+        ("requirements.txt", "mlflow==3.1", "mlflow @ http://x/mlflow.whl", "other packages"),
+        ("requirements.txt", "mlflow==3.1", "mlflow==3.1 --hash=x", "other packages"),
         ("conda.yaml", "- pip:\n  - mlflow==3", "- pip:\n  - mlfl0w==3", "other packages"),
         ("MLmodel", "flavors: {p: {loader_module: a}}", "flavors: {p: {loader_module: b}}",
          "how the model is loaded"),

@@ -1,12 +1,11 @@
 """What may be gone on with: links, aliases, waivers and two who have the key."""
 
-import shutil
 from datetime import date, timedelta
 
 import pytest
 
 from audits.errors import EvidenceError, GateRefused
-from registry import bundle, guard, layout
+from registry import guard
 from registry.finding import person
 from registry.policy import Policy, Waiver
 from registry.rules import AtLeast
@@ -16,9 +15,8 @@ from registry.verifying import verify
 TODAY = date(2026, 11, 26)
 
 
-def publish(store, publication, weights="a" * 64, wrong=5):
-    made = publication(evidence(weights, facts(rights(500, wrong))))
-    return store.publish(made, parent=store.begin("tests", "one"))
+def made(publication, weights="a" * 64, wrong=5):
+    return publication(evidence(weights, facts(rights(500, wrong))))
 
 
 def waived(until):
@@ -34,8 +32,8 @@ def problems(store, which, today=TODAY):
 
 
 @pytest.fixture
-def stored(store, publication, judge):
-    version = publish(store, publication)
+def stored(store, publication, judge, publish):
+    version = publish(store, made(publication))
     store.promote(version, judge(store, version), expected_champion=None)
     return store
 
@@ -60,12 +58,12 @@ def test_a_link_is_not_what_was_sealed(stored, tmp_path, what, judge):
         judge(stored, now, known, waived(TODAY), today=TODAY)
 
 
-def test_an_alias_of_ones_own_does_not_outlive_a_waiver(publication, judge):
+def test_an_alias_of_ones_own_does_not_outlive_a_waiver(publication, judge, publish):
     store = MemoryStore()
-    version = publish(store, publication)
+    version = publish(store, made(publication))
     decision = judge(store, version, policy=waived(TODAY), today=TODAY)
     store.promote(version, decision, expected_champion=None)
-    better = publish(store, publication, "b" * 64, wrong=0)
+    better = publish(store, made(publication, "b" * 64, wrong=0))
     champion = store.evidence("toy", "1")
     store.promote(better, judge(store, better, champion), expected_champion="1")
     store.memory.point("toy", "prod", "1")
@@ -75,13 +73,13 @@ def test_an_alias_of_ones_own_does_not_outlive_a_waiver(publication, judge):
     assert problems(store, "1", TODAY + timedelta(days=1)) == ()
 
 
-def test_nobody_goes_back_to_a_version_whose_waiver_has_lapsed(publication, judge):
+def test_nobody_goes_back_to_a_version_whose_waiver_has_lapsed(publication, judge, publish):
     past = date(2020, 1, 1)
     store = MemoryStore()
-    version = publish(store, publication)
+    version = publish(store, made(publication))
     decision = judge(store, version, policy=waived(past), today=past)
     store.promote(version, decision, expected_champion=None)
-    better = publish(store, publication, "b" * 64, wrong=0)
+    better = publish(store, made(publication, "b" * 64, wrong=0))
     decision = judge(store, better, store.evidence("toy", "1"))
     store.promote(better, decision, expected_champion="1")
     with pytest.raises(GateRefused, match="lapsed on 2020-01-01"):
@@ -89,11 +87,11 @@ def test_nobody_goes_back_to_a_version_whose_waiver_has_lapsed(publication, judg
     assert store.history("toy").champion == "2"
 
 
-def test_of_two_who_go_back_at_once_one_is_refused(publication, judge):
+def test_of_two_who_go_back_at_once_one_is_refused(publication, judge, publish):
     """Each asked for the champion before the one that it saw."""
     store = MemoryStore()
     for at, weights in enumerate(("a" * 64, "b" * 64, "c" * 64)):
-        version = publish(store, publication, weights, wrong=5 - at)
+        version = publish(store, made(publication, weights, wrong=5 - at))
         before = store.resolve("toy", "champion")
         known = store.evidence("toy", before.number) if before else None
         decision = judge(store, version, known)
@@ -112,31 +110,27 @@ def test_of_two_who_go_back_at_once_one_is_refused(publication, judge):
     assert store.history("toy").champion == "2"
 
 
-def test_what_goes_out_is_what_was_sealed_whatever_its_tags_say(stored):
+def test_what_goes_out_is_what_was_sealed_whatever_its_tags_say(stored, forge):
     """Weights, evidence about them and the tags that name both, put there by hand."""
     now = stored.version("toy", "1")
     assert stored.sound(now).weights == "a" * 64
     known = evidence("f" * 64, facts(rights(500, 5)))
-    folder = stored.attachment(now, layout.EVIDENCE)
-    aside = folder.parent / "forged"
-    digest = bundle.write(known, aside)
-    shutil.copytree(aside, folder, dirs_exist_ok=True)
-    tags = {"assay.weights": "f" * 64, "assay.sealed": digest, "assay.verdict": ""}
-    stored._backend.describe(now, tags=tags)
+    forge(stored, now, known, **{"assay.weights": "f" * 64, "assay.verdict": ""})
     with pytest.raises(EvidenceError, match="the history says"):
         stored.sound(stored.version("toy", "1"))
 
 
-def test_a_champion_is_asked_of_a_history_that_lost_nothing(stored, publication, judge):
-    better = publish(stored, publication, "b" * 64, wrong=0)
-    decision = judge(stored, better, stored.evidence("toy", "1"))
-    stored.promote(better, decision, expected_champion="1")
-    if not isinstance(stored, MemoryStore):
-        pytest.skip("entries are removed from memory here")
-    stored.memory.books["toy"].pop()
-    stored.memory.point("toy", "champion", "1")
+def test_a_champion_is_asked_of_a_history_that_lost_nothing(publication, judge, publish):
+    store = MemoryStore()
+    first = publish(store, made(publication))
+    store.promote(first, judge(store, first), expected_champion=None)
+    better = publish(store, made(publication, "b" * 64, wrong=0))
+    decision = judge(store, better, store.evidence("toy", "1"))
+    store.promote(better, decision, expected_champion="1")
+    store.memory.books["toy"].pop()
+    store.memory.point("toy", "champion", "1")
     with pytest.raises(EvidenceError):
-        stored.resolve("toy", "champion")
+        store.resolve("toy", "champion")
 
 
 def test_previous_is_who_the_history_says(stored):
@@ -155,11 +149,16 @@ def test_a_version_that_no_database_can_number_is_none(open_again):
     assert open_again()._backend.version("toy", "9" * 30) is None
 
 
-def test_of_two_who_sign_at_once_the_later_head_stays(keys, publication, judge, monkeypatch):
+def test_of_two_who_sign_at_once_the_later_head_stays(
+    keys, publication, judge, monkeypatch, publish
+):
     monkeypatch.setattr(guard, "SIGNING_S", 0.0)
     key, public = keys
     one = MemoryStore(key=key)
-    first, second = publish(one, publication), publish(one, publication, "b" * 64, wrong=2)
+    first, second = (
+        publish(one, made(publication)),
+        publish(one, made(publication, "b" * 64, wrong=2)),
+    )
     one.promote(first, judge(one, first), expected_champion=None)
     other, sign, done = MemoryStore(one.memory, key=key), guard.signing.sign, []
 
