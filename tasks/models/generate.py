@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tasks.models.decode import Decoder
-from tasks.models.luck import luck
+from tasks.models.luck import luck, require_finite
 from tasks.models.progress import Progress
 
 _CROWD = 0.75
@@ -42,6 +42,9 @@ def continue_prompts(
     how: Sampling,
 ) -> list[list[str]]:
     """Texts of the continuations, `how.n` for each prompt, in the order of the prompts.
+
+    Raises:
+        MeasureError: the network gave a log-probability that is not finite.
 
     Args:
         way: what runs the network.
@@ -111,11 +114,15 @@ class _Run:
         return [self._cut(self._text(r // samples, row)) for r, row in enumerate(rows)]
 
     def _choose(self, logits: torch.Tensor, chances: npt.NDArray[np.float64]) -> torch.Tensor:
+        top = logits.amax(-1, keepdim=True)
+        require_finite(bool(torch.isfinite(top).all()))
         if self.how.temperature == 0:
             return logits.argmax(-1)
-        # from the likeliest one down, so that no temperature is too low to divide by
-        below = logits.double() - logits.amax(-1, keepdim=True).double()
-        heights = torch.softmax(below / self.how.temperature, -1).cumsum(-1)
+        # from the likeliest one down, and by a number that has a reciprocal (a GPU multiplies
+        # by it), so that no temperature is too low to divide by
+        below = logits.double() - top.double()
+        coldest = max(self.how.temperature, np.finfo(np.float64).tiny)
+        heights = torch.softmax(below / coldest, -1).cumsum(-1)
         # scaled by the last height, so that rounding cannot lift a number above them all
         marks = torch.from_numpy(chances).to(heights.device) * heights[:, -1]
         return torch.searchsorted(heights, marks[:, None], right=True)[:, 0]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tasks.models.gguf_plan import Plan
 from tasks.models.gguf_runtime import TOKENS, Network
 from tasks.models.gguf_vocabulary import Vocabulary
-from tasks.models.luck import luck
+from tasks.models.luck import luck, require_finite
 
 CELLS = 4096
 """Tokens of one group of prompts: each new token attends to all of them, masked or not."""
@@ -150,6 +150,7 @@ class _Run:
         return len(self.prompts) + continuation
 
     def _choose(self, logits: npt.NDArray[np.float32], luck: float) -> int:
+        require_finite(bool(np.isfinite(logits.max())))
         if self.how.temperature == 0:
             return int(logits.argmax())
         # from the likeliest one down, so that no temperature is too low to divide by

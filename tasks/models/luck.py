@@ -1,4 +1,4 @@
-"""Which random numbers does a sample get?"""
+"""Which random numbers does a sample get, and may they decide?"""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from audits.errors import AuditError
+from audits.errors import AuditError, MeasureError
 
 
 def named_lots(lots: Sequence[str], prompts: Sequence[str]) -> Sequence[str]:
@@ -33,3 +33,19 @@ def luck(seed: int, prompts: Sequence[str], samples: int, n: int) -> npt.NDArray
         key = np.frombuffer(digest[:16], np.uint32).tolist()
         rows += [np.random.default_rng([seed, k, *key]).random(n) for k in range(samples)]
     return np.array(rows).reshape(len(prompts) * samples, n)
+
+
+def require_finite(likeliest: bool) -> None:
+    """Refuse a next token by a network that gave what is no number.
+
+    Args:
+        likeliest: whether the largest logit is finite (one NaN makes the largest a NaN).
+
+    Raises:
+        MeasureError: it is not.
+    """
+    if not likeliest:
+        raise MeasureError(
+            "the model gave a log-probability that is not finite while it generated; its "
+            "weights are damaged or its arithmetic overflowed"
+        )

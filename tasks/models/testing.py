@@ -31,7 +31,8 @@ def by_hand(model: Any, context: str, continuation: str) -> list[float]:  # noqa
     [pair] = model.encoder.pairs([(context, continuation)])
     ids = (pair.context + pair.continuation)[-(model.max_length + 1) :]
     with torch.inference_mode():
-        logits = model.hf(torch.tensor([ids[:-1]])).logits[0].float().log_softmax(-1)
+        fed = torch.tensor([ids[:-1]], device=model.hf.device)
+        logits = model.hf(fed).logits[0].float().log_softmax(-1)
     n = len(pair.continuation)
     return [float(logits[len(ids) - 1 - n + i, ids[len(ids) - n + i]]) for i in range(n)]
 

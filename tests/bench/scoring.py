@@ -29,7 +29,12 @@ from tasks.models.torch_model import TorchModel
 
 Requests = list[tuple[str, str]]
 WORDS = "girl boy dog cat park tree ball mom dad bird cake house sun day toy friend"
-BATCHES = (1, 4, 16)
+BATCHES = {"cpu": (1, 4, 16), "cuda": (16, 64, 256)}
+SHAPES = {
+    "cpu": ((1024, 1024, 1024), (2048, 2048, 2048), (1024, 576, 1536)),
+    "cuda": ((8192, 8192, 8192), (131072, 576, 1536)),
+}
+"""Of the matrix products that a device's peak is taken from."""
 SHOTS = 5
 
 
@@ -41,16 +46,19 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=2, help="turns of each")
     parser.add_argument("--short", type=int, default=100_000, help="short requests")
     parser.add_argument("--models", default="llama135m,stories260K")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", help="float32 or bfloat16")
     options = parser.parse_args()
     data = Path(os.environ.get("ASSAY_DATA", ""))
     if not (data / "hellaswag").is_dir():
         print(json.dumps({"skipped": "ASSAY_DATA names no folder with hellaswag, blimp, ..."}))
         return 0
     report: dict[str, object] = {
-        "threads": torch.get_num_threads(), "peak_gflops_wall_and_cpu": peak(),
+        "threads": torch.get_num_threads(), "dtype": options.dtype,
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
     }  # fmt: skip
     for name in options.models.split(","):
-        model = MODELS[name](data)
+        model = MODELS[name](data, options.device, options.dtype)
         if model is None:
             report[name] = "skipped: no such model beside ASSAY_DATA"
             continue
@@ -66,7 +74,7 @@ def main() -> int:
     return 0
 
 
-def llama135m(data: Path) -> TorchModel:
+def llama135m(data: Path, device: str, dtype: str) -> TorchModel:
     """SmolLM-135M's shape with random weights, and a tokenizer trained on local text."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -79,18 +87,19 @@ def llama135m(data: Path) -> TorchModel:
     files = ("tinystories/tiny_stories.txt", "wikitext2/valid.txt", "hellaswag/hellaswag.jsonl")
     texts = ((data / file).read_text("utf-8") for file in files)
     tokenizer = bpe_tokenizer(texts, 49152)
-    return TorchModel(LlamaForCausalLM(config).eval(), tokenizer, digest="bench")
+    network = LlamaForCausalLM(config).to(device, getattr(torch, dtype)).eval()
+    return TorchModel(network, tokenizer, digest="bench")
 
 
-def stories(data: Path) -> TorchModel | None:
+def stories(data: Path, device: str, dtype: str) -> TorchModel | None:
     """The small trained model, where it lies beside the data."""
     from tasks.models.load import load
 
     home = data.parent / "models" / "stories260K"
-    return load(home, device="cpu") if home.is_dir() else None
+    return load(home, device=device, dtype=dtype) if home.is_dir() else None
 
 
-MODELS: dict[str, Callable[[Path], TorchModel | None]] = {
+MODELS: dict[str, Callable[[Path, str, str], TorchModel | None]] = {
     "llama135m": llama135m, "stories260K": stories,
 }  # fmt: skip
 
@@ -177,18 +186,24 @@ def compare(model: TorchModel, requests: Requests, repeats: int) -> dict[str, ob
     """Ours and HFLM in turns; seconds by the wall and of CPU, and their differences."""
     ours = lambda: [(s.logprob, s.greedy) for s in model.score(requests)]  # noqa: E731
     best, theirs = fastest(model, requests)
+    if model.hf.device.type == "cuda":
+        ours()  # a GPU's first call loads its kernels, as `fastest` did for theirs
     took: dict[str, list[tuple[float, float]]] = {"ours": [], "hflm": []}
     said: dict[str, list[tuple[float, bool]]] = {}
     for _ in range(repeats):
         for name, way in (("ours", ours), ("hflm", theirs)):
             said[name], seconds = timed(way)
             took[name].append(seconds)
+    if model.hf.dtype != torch.float32:
+        # by itself it sums the rounded values of a rounded softmax: a nat on a long answer
+        said["hflm"] = theirs(softmax_dtype="float32")
     wall = {name: [w for w, _ in found] for name, found in took.items()}
     cpu = {name: [c for _, c in found] for name, found in took.items()}
     pairs = zip(said["ours"], said["hflm"], strict=True)
     apart = [(abs(a - b), g != h) for (a, g), (b, h) in pairs]
     work = unique_work(model, requests)
     gflops = work["flops"] / 1e9
+    top = peak(model.hf)
     return {
         "requests": len(requests),
         "hflm_batch_size": best,
@@ -199,9 +214,10 @@ def compare(model: TorchModel, requests: Requests, repeats: int) -> dict[str, ob
         "left_truncated": work["truncated"],
         "unique_tokens": work["tokens"], "asked_tokens": work["asked"],
         "gflops_of_unique_tokens": round(gflops, 1),
-        "share_of_peak": round(gflops / statistics.median(wall["ours"]) / peak()[0], 3),
+        "peak_gflops_wall_and_cpu": top,
+        "share_of_peak": round(gflops / statistics.median(wall["ours"]) / top[0], 3),
         "share_of_peak_cpu": round(
-            gflops * torch.get_num_threads() / statistics.median(cpu["ours"]) / peak()[1], 3
+            gflops * torch.get_num_threads() / statistics.median(cpu["ours"]) / top[1], 3
         ),
     }  # fmt: skip
 
@@ -225,9 +241,7 @@ def ratio(took: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def fastest(
-    model: TorchModel, requests: Requests, n: int = 24
-) -> tuple[int, Callable[[], Any]]:
+def fastest(model: TorchModel, requests: Requests) -> tuple[int, Callable[[], Any]]:
     """lm-eval's backend at the batch size that answers a part of the requests soonest."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
@@ -235,26 +249,31 @@ def fastest(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
 
-    def answers(size: int, asked: Requests) -> Any:
+    def answers(size: int, asked: Requests, **more: Any) -> Any:
         theirs = HFLM(
             pretrained=model.hf, tokenizer=model.tokenizer, batch_size=size,
-            max_length=model.max_length,
+            max_length=model.max_length, **more,
         )  # fmt: skip
         instances = [
             Instance(request_type="loglikelihood", doc={}, arguments=a, idx=0) for a in asked
         ]
         return theirs.loglikelihood(instances, disable_tqdm=True)
 
+    n = 24 if model.hf.device.type == "cpu" else 1024
     part = requests[:: max(1, len(requests) // n)][:n]
-    took = {size: timed(lambda size=size: answers(size, part))[1][1] for size in BATCHES}
+    sizes = BATCHES[model.hf.device.type]
+    at = 1 if model.hf.device.type == "cpu" else 0  # seconds of CPU, or of the wall on a GPU
+    took = {size: timed(lambda size=size: answers(size, part))[1][at] for size in sizes}
     best = min(took, key=took.__getitem__)
-    return best, lambda: answers(best, requests)
+    return best, lambda **more: answers(best, requests, **more)
 
 
 def timed(way: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
     """An answer, the seconds it took, and the seconds of CPU."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = way()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return found, (time.perf_counter() - wall, time.process_time() - cpu)
 
 
@@ -284,24 +303,30 @@ def unique_work(model: TorchModel, requests: Requests) -> dict[str, int]:
     }  # fmt: skip
 
 
-_peak: list[tuple[float, float]] = []
+_peak: dict[str, tuple[float, float]] = {}
 
 
-def peak() -> tuple[float, float]:
-    """Billions of operations a second in fp32 matrix products, the best of a few shapes.
+def peak(network: Any) -> tuple[float, float]:
+    """Billions of operations a second in matrix products, the best of a few shapes.
+
+    Of the network's type of numbers, where it runs.
 
     By the wall, and by CPU time with all threads counted, which other processes disturb less.
     """
-    if not _peak:
+    key = f"{network.device.type} {network.dtype}"
+    if key not in _peak:
         walls, cpus = [], []
-        for m, k, n in ((1024, 1024, 1024), (2048, 2048, 2048), (1024, 576, 1536)):
-            one, two = torch.randn(m, k), torch.randn(k, n)
+        for m, k, n in SHAPES[network.device.type]:
+            one, two = (
+                torch.randn(shape, device=network.device, dtype=network.dtype)
+                for shape in ((m, k), (k, n))
+            )
             one @ two
             times = [timed(lambda a=one, b=two: a @ b)[1] for _ in range(20)]
             walls.append(2 * m * k * n / min(wall for wall, _ in times) / 1e9)
             cpus.append(2 * m * k * n / min(cpu for _, cpu in times) / 1e9)
-        _peak.append((round(max(walls), 1), round(max(cpus) * torch.get_num_threads(), 1)))
-    return _peak[0]
+        _peak[key] = (round(max(walls), 1), round(max(cpus) * torch.get_num_threads(), 1))
+    return _peak[key]
 
 
 def short(model: TorchModel, n: int) -> dict[str, object]:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,13 +34,19 @@ def folder(tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def model(folder) -> Callable[..., TorchModel]:
+def device() -> str:
+    """Where networks run: the CPU, or what ASSAY_TEST_DEVICE names."""
+    return os.environ.get("ASSAY_TEST_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def model(folder, device) -> Callable[..., TorchModel]:
     loaded: dict[tuple[str, bool], TorchModel] = {}
 
     def get(name: str = "llama", *, add_bos: bool = False) -> TorchModel:
         key = (name, add_bos)
         if key not in loaded:
-            loaded[key] = load(folder(name, add_bos=add_bos), device="cpu")
+            loaded[key] = load(folder(name, add_bos=add_bos), device=device)
         return loaded[key]
 
     return get

@@ -33,7 +33,9 @@ def test_a_recurrent_network_continues_beside_others_as_alone(model, name):
         said = []
         for _ in range(6):  # the whole sequence anew for every token, nothing padded
             with torch.inference_mode():
-                token = int(m.hf(torch.tensor([ids + said])).logits[0, -1].argmax())
+                token = int(
+                    m.hf(torch.tensor([ids + said], device=m.hf.device)).logits[0, -1].argmax()
+                )
             if token in (1,):
                 break
             said.append(token)
@@ -51,7 +53,7 @@ def masked_by_hand(m, context, continuation):
         ids = list(whole)
         ids[at] = tok.mask_token_id
         with torch.inference_mode():
-            logp = m.hf(torch.tensor([ids])).logits[0, at].log_softmax(-1)
+            logp = m.hf(torch.tensor([ids], device=m.hf.device)).logits[0, at].log_softmax(-1)
         found.append(float(logp[whole[at]]))
     return found
 

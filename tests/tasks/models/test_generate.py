@@ -23,7 +23,7 @@ def test_greedy_text_is_that_of_transformers(model, name):
     m = model(name)
     ours = m.generate(PROMPTS, max_new_tokens=12, seed=0)
     for prompt, [text] in zip(PROMPTS, ours, strict=True):
-        ids = torch.tensor([m.encoder.contexts([prompt])[0]])
+        ids = torch.tensor([m.encoder.contexts([prompt])[0]], device=m.hf.device)
         out = m.hf.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=2)
         said = [t for t in out[0, ids.shape[1] :].tolist() if t not in (1, 2)]
         assert text == m.tokenizer.decode(said)
@@ -62,16 +62,16 @@ def test_the_first_sample_does_not_depend_on_how_many_are_asked(model):
 def test_a_sampled_token_is_the_inverse_of_the_cumulative_distribution(model):
     m = model()
     [[text]] = m.generate(["The"], max_new_tokens=1, seed=9, temperature=1.0)
-    ids = torch.tensor([m.encoder.contexts(["The"])[0]])
+    ids = torch.tensor([m.encoder.contexts(["The"])[0]], device=m.hf.device)
     with torch.inference_mode():
-        chances = m.hf(ids).logits[0, -1].double().softmax(-1).numpy()
+        chances = m.hf(ids).logits[0, -1].double().softmax(-1).cpu().numpy()
     [[chance]] = luck(9, ["The"], 1, 1)
     token = int(np.searchsorted(chances.cumsum(), chance * chances.sum(), side="right"))
     assert text == ("" if token == 1 else m.tokenizer.decode([token]))
 
 
-def test_equal_networks_share_their_luck(model, tmp_path):
-    twin = load(tiny_llama(tmp_path), device="cpu")
+def test_equal_networks_share_their_luck(model, tmp_path, device):
+    twin = load(tiny_llama(tmp_path), device=device)
     how = {"max_new_tokens": 8, "temperature": 1.0, "seed": 5, "n": 2}
     assert twin.generate(PROMPTS, **how) == model().generate(PROMPTS, **how)
 
@@ -167,7 +167,12 @@ def gguf_file(folder, tmp_path_factory):
 def test_an_empty_prompt_starts_from_bos(model):
     m = model("gpt2")
     [[text]] = m.generate([""], max_new_tokens=3, seed=0)
-    out = m.hf.generate(torch.tensor([[0]]), max_new_tokens=3, do_sample=False, pad_token_id=2)
+    out = m.hf.generate(
+        torch.tensor([[0]], device=m.hf.device),
+        max_new_tokens=3,
+        do_sample=False,
+        pad_token_id=2,
+    )
     said = [t for t in out[0, 1:].tolist() if t not in (1, 2)]
     assert text == m.tokenizer.decode(said)
 

@@ -260,6 +260,9 @@ def test_damaged_weights_give_no_number(tmp_path):
     damaged = load(write_gguf(source, tmp_path / "damaged.gguf"))
     with pytest.raises(MeasureError, match=r"'The\| park': .* not finite"):
         damaged.score([("The", " park")])
+    for temperature in (0.0, 1.0):
+        with pytest.raises(MeasureError, match="not finite"):
+            damaged.generate(["The"], max_new_tokens=3, seed=0, temperature=temperature)
 
 
 FACTS = [

@@ -53,8 +53,8 @@ def test_moments_are_those_of_the_network_s_distribution(model):
     [score] = m.score([("Once upon a time", " bread")], moments=True)
     [pair] = m.encoder.pairs([("Once upon a time", " bread")])
     with torch.inference_mode():
-        logits = m.hf(torch.tensor([pair.context])).logits[0, -1].double()
-    logp = logits.log_softmax(-1).numpy()
+        logits = m.hf(torch.tensor([pair.context], device=m.hf.device)).logits[0, -1].double()
+    logp = logits.log_softmax(-1).cpu().numpy()
     p = np.exp(logp)
     mean = np.average(logp, weights=p)
     assert score.moments[0] == pytest.approx(

@@ -101,8 +101,12 @@ def test_weights_that_are_not_numbers_give_no_number(folder, tmp_path):
     weights = load_file(home / "model.safetensors")
     weights["model.norm.weight"][0] = math.nan
     save_file(weights, home / "model.safetensors", metadata={"format": "pt"})
+    m = load(home, device="cpu")
     with pytest.raises(MeasureError, match="not finite"):
-        load(home, device="cpu").score(REQUESTS[:1])
+        m.score(REQUESTS[:1])
+    for temperature in (0.0, 1.0):
+        with pytest.raises(MeasureError, match="not finite"):
+            m.generate(["The"], max_new_tokens=3, seed=0, temperature=temperature)
 
 
 def test_a_model_of_sliding_windows_is_scored_plainly_and_right(tmp_path):
@@ -134,7 +138,7 @@ def test_whole_texts_are_scored_given_bos_window_after_window(model):
         before = ids[max(0, end - m.max_length - 1) : start] if start else [m.encoder.prefix]
         fed = [*before, *ids[start:end]]
         with torch.inference_mode():
-            logp = m.hf(torch.tensor([fed[:-1]])).logits[0].log_softmax(-1)
+            logp = m.hf(torch.tensor([fed[:-1]], device=m.hf.device)).logits[0].log_softmax(-1)
         want += sum(float(logp[len(before) + i - 1, t]) for i, t in enumerate(ids[start:end]))
         start = end
     [score] = m.score_text([text])
@@ -142,14 +146,14 @@ def test_whole_texts_are_scored_given_bos_window_after_window(model):
     assert (score.n_tokens, score.n_bytes) == (len(ids), len(text))
 
 
-def test_bfloat16_is_near_float32(folder, model):
-    half = load(folder("llama"), dtype="bfloat16", device="cpu")
+def test_bfloat16_is_near_float32(folder, model, device):
+    half = load(folder("llama"), dtype="bfloat16", device=device)
     for one, two in zip(half.score(REQUESTS), model().score(REQUESTS), strict=True):
         assert one.logprob == pytest.approx(two.logprob, rel=0.1, abs=1)
     assert half.conditions["dtype"] == "bfloat16"
 
 
-def test_packed_weights_score_as_their_unpacked_values(folder, tmp_path):
+def test_packed_weights_score_as_their_unpacked_values(folder, tmp_path, device):
     from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
     from transformers import AutoModelForCausalLM
@@ -174,12 +178,12 @@ def test_packed_weights_score_as_their_unpacked_values(folder, tmp_path):
     compressor.update_config(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     assert "quantization_config" in json.loads((tmp_path / "config.json").read_text("utf-8"))
-    packed = load(tmp_path, device="cpu")
+    packed = load(tmp_path, device=device)
     for request, score in zip(REQUESTS, packed.score(REQUESTS), strict=True):
         assert score.logprob == pytest.approx(sum(by_hand(packed, *request)), abs=1e-3)
 
 
-def test_a_real_model_has_the_loss_it_is_known_for():
+def test_a_real_model_has_the_loss_it_is_known_for(device):
     """stories260K on stories it was trained on: about 1.5 nats per token, given BOS."""
     data = os.environ.get("ASSAY_DATA")
     if not data or not (home := Path(data).parent / "models" / "stories260K").is_dir():
@@ -187,7 +191,7 @@ def test_a_real_model_has_the_loss_it_is_known_for():
     text = (Path(data) / "tinystories" / "tiny_stories.txt").read_text("utf-8")
     # a single newline ends a story, a double one a paragraph; mis-encoded stories cost more
     stories = re.split(r"(?<!\n)\n(?!\n)", text)
-    m = load(home, device="cpu")
+    m = load(home, device=device)
     whole = [story for story in stories if "â" not in story and "Ã" not in story]
     scores = m.score_text(whole[::20])
     loss = -sum(s.logprob for s in scores) / sum(s.n_tokens for s in scores)
