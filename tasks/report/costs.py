@@ -238,8 +238,9 @@ def _frontier(
         plane.Spot(
             number, x.value, y.value, y.low, y.high,
             f"{candidates[number].name}: {words.measured(x)}, {words.measured(y)}",
+            candidates[number].name if k in best else "",
         )
-        for number, x, y in pairs
+        for k, (number, x, y) in enumerate(pairs)
     ]  # fmt: skip
     line = sorted((pairs[k][1].value, pairs[k][2].value) for k in best)
     y = pairs[0][2]

@@ -18,7 +18,7 @@ _Place = Callable[[float, float], tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A point with its interval on the y axis."""
+    """A point with its interval on the y axis, and what is written beside it."""
 
     series: int
     x: float
@@ -26,6 +26,7 @@ class Spot:
     low: float
     high: float
     hint: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,9 @@ def scatter(
         )
         group = Markup("<g><title>{}</title>{}{}</g>")
         body.append(group.format(spot.hint, bar, svg.mark(spot.series, *at)))
+        if spot.name:
+            side, anchor = (-9, "end") if at[0] > WIDTH / 2 else (9, "start")
+            body.append(svg.label(at[0] + side, at[1] + 16, spot.name, anchor=anchor))
     return svg.whole(WIDTH, height, alt, body)
 
 

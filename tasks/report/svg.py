@@ -207,9 +207,9 @@ def legend_width(names: Sequence[str]) -> float:
 
 
 def mark(series: int, x: float, y: float) -> Markup:
-    """Disc, square, diamond, triangle: told apart without colour."""
-    css, r = f"s{series % 6}", 4.5
-    shape = series % 4
+    """Disc, square, diamond, triangle: told apart without colour, and hollow from 24 on."""
+    css, r = f"s{series % 6}{' hollow' if series // 24 % 2 else ''}", 4.5
+    shape = (series + series // 6) % 4
     if shape == 0:
         return tag("circle", cx=x, cy=y, r=r, class_=css)
     if shape == 1:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from audits.estimand import Declared, Ratio
 from audits.evidence import Measure, Part, records_frame
 from registry.finding import Finding, Verdict
-from tasks.report import costs, plane, render
+from tasks.report import costs, plane, render, svg
 from tasks.report.model import CandidateReport, ReportRun
 from tasks.storage import StorageSettings
 
@@ -202,3 +202,7 @@ def test_equal_points_have_a_place() -> None:
 @pytest.mark.parametrize("values", [(0.02, 0.05), (0.01, 10.0)])
 def test_a_logarithmic_axis_has_two_ticks_at_least(values) -> None:
     assert len(plane.decades(*map(math.log10, values))) >= 2
+
+
+def test_forty_eight_candidates_have_marks_of_their_own():
+    assert len({svg.mark(series, 0.0, 0.0) for series in range(48)}) == 48
