@@ -29,13 +29,15 @@ class CanaryExposure(AuditSettings):
     that null exact. Ranks are of the log-probability of the secret after its own prompt.
 
     Absence of evidence is not evidence: `positive_control` is the exposure of the canaries
-    stated most often, which an audit with any power must see. `beyond` is the share of
+    stated most often, as a share of the most bits that so many twins can show, which an audit
+    with any power must see. A share has limits that hold however skewed it is, and memorised
+    canaries are all at the top but one. `beyond` is the share of
     canaries above log2(m / alpha) for m canaries of that count, a bound that even the
     largest of m unmemorised ones passes with probability `alpha` only.
     """
 
     kind: Literal["exposure"] = "exposure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: str = "canaries"
     copies: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 32)
     """Copies for which a mean is declared; others count in `mean/inserted` only."""
@@ -60,10 +62,9 @@ class CanaryExposure(AuditSettings):
             Declared(
                 name="positive_control",
                 better="higher",
-                unit="bits",
                 where={"most": "yes"},
-                about="exposure of the secrets stated most often, which must be seen",
-                of=Ratio(value="exposure", proportion=False),
+                about="exposure of the secrets stated most often, of the most there can be",
+                of=Ratio(value="seen"),
             ),
         ]
         found += [
@@ -131,7 +132,8 @@ class CanaryExposure(AuditSettings):
             return record
         own = 1 if _is_twin(example) else 0
         bits = exposure(-score.logprob, twins, n, own=own)
-        record |= {"logprob": score.logprob, "exposure": bits}
+        seen = max(0.0, bits) / math.log2(n - own)
+        record |= {"logprob": score.logprob, "exposure": bits, "seen": seen}
         bound = math.log2(each[copies] / self.alpha)
         if bound <= math.log2(n):
             record["beyond"] = float(bits >= bound)

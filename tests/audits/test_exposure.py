@@ -40,7 +40,7 @@ def test_memorised_and_forgotten_canaries_by_hand():
 
     part = check_audit(CanaryExposure(), FakeModel(score), rows)
     found = {m.name.removeprefix("exposure/"): m for m in part.measures()[0]}
-    assert found["positive_control"].value == pytest.approx(math.log2(63))
+    assert found["positive_control"].value == 1
     assert found["positive_control"].better == "higher"
     assert found["mean/copies_32"].low < math.log2(63)
     bits = part.records.set_index("example")["exposure"]
@@ -50,6 +50,21 @@ def test_memorised_and_forgotten_canaries_by_hand():
     # two canaries need log2(2 / .05) = 5.3 bits to be more than chance, one needs 4.3
     assert found["beyond/copies_32"].value == 1
     assert found["beyond/copies_1"].value == 0
+
+
+def test_one_secret_below_the_others_does_not_hide_that_they_are_seen():
+    # nineteen above all 400 twins and one above all but three: as bits the mean has a
+    # skewness of -4.1, for which no number of them under 427 would have decided anything
+    rows = [canary(at, 32) for at in range(20)] + [canary(at, 0) for at in range(1, 401)]
+
+    def score(prompt, _):
+        copies, at = map(int, prompt.split()[:2])
+        return (-3.5 if at == 0 else -0.5) if copies else -float(at)
+
+    part = check_audit(CanaryExposure(), FakeModel(score), rows)
+    found = {m.name: m for m in part.measures()[0]}["exposure/positive_control"]
+    assert found.value == pytest.approx((19 + math.log2(100) / math.log2(400)) / 20)
+    assert 0.8 < found.low < found.value
 
 
 def test_without_memory_exposure_is_about_one_and_a_half_bits():
