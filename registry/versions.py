@@ -131,10 +131,10 @@ class VersionStore(Reader):
             known = self._read(found, before.evidence) if found and before else None
             evidence = bundle.join(known, publication.evidence)
             digest = bundle.write(evidence, aside / layout.EVIDENCE)
-            if found and before and digest == before.evidence == found.evidence:
-                return self.version(name, found.number)
             if found and before:
                 self._require_same_model(found, publication)
+                if digest == before.evidence == found.evidence:
+                    return self.version(name, found.number)
             run = found.run if found else self._variant_run(publication, parent)
             subject = self._subjects[digest] = card.Subject.of(
                 name, publication.title, evidence

@@ -96,6 +96,16 @@ def test_evidence_is_not_added_to_weights_about_which_another_model_stands(
     assert len(store.history("toy").entries) == 1
 
 
+def test_the_very_evidence_published_first_about_another_model_is_refused_too(
+    store, publication, publish
+):
+    """Records are the same for whoever runs the same run file."""
+    made = publication(evidence("a" * 64, facts(rights(500, 5))))
+    publish(store, replace(made, loader="somebody.elses"))
+    with pytest.raises(EvidenceError, match="MLmodel"):
+        publish(store, made)
+
+
 def test_a_file_that_was_published_first_and_is_none_of_the_model_is_refused(
     store, publication, tmp_path, publish
 ):
