@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,7 +73,7 @@ def read(folder: Path, digest: str) -> Evidence:
     """
     index = _read_index(folder, digest)
     found = [parts.read(_home(folder, name, sheet)) for name, sheet in index.parts.items()]
-    return Evidence.gather(index.subject, found, index.about)
+    return replace(Evidence.gather(index.subject, found, index.about), kept=digest)
 
 
 def records(folder: Path, digest: str) -> dict[str, str]:

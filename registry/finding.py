@@ -107,6 +107,15 @@ class Case:
     today: date = date.max
     _frames: "dict[int, pd.DataFrame]" = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def kept(self) -> tuple[str, str, str]:
+        """Under which digests a registry keeps the evidence of each; empty for none."""
+        candidate, parent, champion = (
+            known.kept if known else ""
+            for known in (self.candidate, self.parent, self.champion)
+        )
+        return candidate, parent, champion
+
     def records(self, part: Part) -> "pd.DataFrame":
         """The part's completed records, completed once for all rules.
 

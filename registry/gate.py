@@ -23,7 +23,7 @@ from registry.rules import Absolute, AnyRule, NoWorse
 
 __all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
 
-FORMAT = 3
+FORMAT = 4
 NAMED = 0.05
 """Chance of naming one measure as worse, among all that were compared, where none is."""
 
@@ -35,7 +35,8 @@ class Decision:
     Digests of the weights it is about and of those it was compared with ("" for none) bind
     it: it says nothing about any other version, and nothing once the champion has changed.
     With the evidence of those weights, `approvals`, `looks` and the day it was made `on`
-    (waivers lapse), `decide` gives it again.
+    (waivers lapse), `decide` gives it again. `evidence` holds the digests under which a
+    registry keeps that of candidate, parent and champion ("" where it was not read from one).
     """
 
     subject: str
@@ -48,15 +49,22 @@ class Decision:
     on: str = date.max.isoformat()
     approvals: tuple[Approval, ...] = ()
     looks: Mapping[str, int] = field(default_factory=dict)
+    evidence: tuple[str, str, str] = ("", "", "")
 
     def same_as(self, other: "Decision | None") -> bool:
-        """Whether the other comes to the same, on whatever day and in whatever words."""
+        """Whether the other comes to the same, on whatever day and in whatever words.
+
+        So may one that was made beside evidence of a champion that was renewed since.
+        """
         return other is not None and self._wordless() == other._wordless()
 
     def _wordless(self) -> "Decision":
         """Verdicts, numbers and digests: code may put them into other words tomorrow."""
         return replace(
-            self, on="", findings=tuple(replace(f, because="") for f in self.findings)
+            self,
+            on="",
+            evidence=("", "", ""),
+            findings=tuple(replace(f, because="") for f in self.findings),
         )
 
     @property
@@ -167,6 +175,7 @@ def decide(policy: Policy, case: Case) -> Decision:
         case.today.isoformat(),
         case.approvals,
         {name: n for name, n in sorted(case.looks.items()) if n > 1},
+        case.kept,
     )
 
 

@@ -116,12 +116,10 @@ class Chain:
         found = (e for e in reversed(self.entries) if e.kind in kinds and e.version == version)
         return next(found, None)
 
-    def published(self, version: str, evidence: str) -> bool:
-        """Whether this was all that was known of a version, at some time."""
-        return any(
-            e.kind in SEALED and (e.version, e.evidence) == (version, evidence)
-            for e in self.entries
-        )
+    def evidence(self, version: str) -> str:
+        """Digest of all that is known of a version; empty where nothing was published."""
+        sealed = self.last(version, *SEALED)
+        return sealed.evidence if sealed else ""
 
     @property
     def ruling(self) -> list[Entry]:

@@ -1,6 +1,7 @@
 """What does a registry hold about a version, and is that what was put on record?"""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +26,9 @@ from registry.store import (
     approvals_in,
     model_name,
 )
+
+RENEWING_TRIES, RENEWING_S = 5, 0.2
+"""How long another process may take from an entry of new evidence to its tags."""
 
 
 class Reader:
@@ -102,7 +106,12 @@ class Reader:
             EvidenceError: something was altered, or the history knows of other evidence.
         """
         version = self.version(name, number)
-        require_published(self.history(name), version)  # read last: an entry precedes its tags
+        for _ in range(RENEWING_TRIES):  # an entry precedes its tags
+            if self.history(name).evidence(number) in ("", version.evidence):
+                break
+            time.sleep(RENEWING_S)
+            version = self.version(name, number)
+        require_published(self.history(name), version)
         return self._read(version)
 
     def attachment(self, version: Version, path: str) -> Path:

@@ -339,17 +339,13 @@ def _decided(
 
 
 def _beside(chain: Chain, entry: Entry, seal: Seal) -> list[str]:
-    """Whether a parent or champion was judged by evidence that nobody published by the rules.
-
-    What it stood under at that moment may have been renewed while this was judged: any entry
-    before that names the evidence is enough.
-    """
+    """Whether a parent or champion was judged by other evidence than was known of it then."""
     before = chain.until(entry.seq - 1)
     return [
         f"{chain.model}/{entry.version}: it was judged beside a {who}, version {then.version}, "
-        f"whose evidence {then.evidence[:12]} nobody had published; judge it again"
+        f"by evidence {then.evidence[:12]} and not by the last published; judge it again"
         for who, then in (("parent", seal.parent), ("champion", seal.champion))
-        if then.version and not before.published(then.version, then.evidence)
+        if then.version and before.evidence(then.version) != then.evidence
     ]
 
 

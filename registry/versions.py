@@ -15,7 +15,7 @@ from audits.errors import EvidenceError, GateRefused, SpecError
 from registry import bundle, card, layout, wrapping
 from registry import seal as sealing
 from registry.backend import Backend
-from registry.docket import Docket, Judged, Published
+from registry.docket import Docket, Judged, Published, require_current
 from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
 from registry.guard import earlier, interrupted, misplaced, require_short, utc_now
@@ -246,6 +246,9 @@ class VersionStore(Reader):
             now = held.version
             if self.recorded(now, decision):
                 return now
+            grounds = self._docket.grounds(chain, now, decision)
+            require_current(chain, now, grounds)
+            decision = replace(decision, evidence=grounds.evidence)
             require_short(self._ruled(chain, now, decision, sealing.digest(b"")))
             if now.verdict:
                 self._backend.describe(now, tags={"assay.verdict": ""})
@@ -263,7 +266,7 @@ class VersionStore(Reader):
                 Judged(now, decision, policy, marks, text),
                 self._subject(now).evidence,
                 before,
-                chain,
+                grounds,
                 stale=(held.folder / layout.SIGNATURE).is_file(),
             )
             self._backend.upload(now.run, Path(tmp))
@@ -271,9 +274,12 @@ class VersionStore(Reader):
             rest = {k: v for k, v in marks.items() if k != "assay.verdict"}
             self._backend.describe(now, tags=rest, description=text)
             self._enter_approvals(now, decision)
-            self._guard.append(
-                now.name, lambda chain: self._ruled(chain, now, decision, sealed)
-            )
+
+            def write(chain: Chain) -> Entry:
+                require_current(chain, now, grounds)
+                return self._ruled(chain, now, decision, sealed)
+
+            self._guard.append(now.name, write)
             self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
 
