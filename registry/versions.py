@@ -122,11 +122,8 @@ class VersionStore(Reader):
         with self._turn(name), tempfile.TemporaryDirectory() as tmp:
             aside, chain = Path(tmp), self._guard.chain(name)
             found = next(iter(self._backend.search(name, weights)), None)
-            if found is None and chain.entries and not self._backend.search(name):
-                raise EvidenceError(
-                    f"{name}: its versions were deleted and its history was not; restore them "
-                    "from a backup, or publish under another name"
-                )
+            if found is None:
+                self._require_new(chain, weights)
             before = self._seal_before(chain, found)
             known = self._read(found, before.evidence) if found and before else None
             evidence = bundle.join(known, publication.evidence)
@@ -169,6 +166,27 @@ class VersionStore(Reader):
             self._backend.describe(now, tags=_sealed_last(seal.tags), description=text)
             self._backend.end(run, ok=True)
             return self.version(name, number)
+
+    def _require_new(self, chain: Chain, weights: str) -> None:
+        """Refuse to make a version anew that was deleted, or numbers that were given before.
+
+        What was judged of a version goes with it, and how often was looked.
+
+        Raises:
+            EvidenceError: with the version.
+        """
+        if chain.entries and not self._backend.search(chain.model):
+            raise EvidenceError(
+                f"{chain.model}: its versions were deleted and its history was not; restore "
+                "them from a backup, or publish under another name"
+            )
+        gone = next((e.version for e in chain.entries if e.weights == weights), "")
+        if gone:
+            raise EvidenceError(
+                f"{chain.model}/{gone}: these weights were this version, which was deleted "
+                "or lost its tag assay.weights; restore it from a backup, or publish under "
+                "another name"
+            )
 
     def _require_same_model(self, found: Version, publication: Publication) -> None:
         """Refuse to add evidence to a version that loads anything but the model in hand.

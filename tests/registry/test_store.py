@@ -192,7 +192,9 @@ def test_an_interrupted_publication_shows_nothing_and_is_completed(
     assert [r.info.run_id for r in runs] == [version.run]
 
 
-def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publication):
+def test_added_evidence_that_was_interrupted_is_read_by_nobody_until_it_is_completed(
+    open_again, publication
+):
     store = open_again()
     parent = store.begin("tests", "one")
     before = evidence("w1", facts(GOOD))
@@ -204,7 +206,12 @@ def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publicat
     store._backend.describe = cut
     with pytest.raises(KeyboardInterrupt):
         store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
-    same(before, open_again().evidence("toy", "1"))
+    store = open_again()
+    with pytest.raises(EvidenceError, match="a publication was broken off"):
+        store.evidence("toy", "1")
+    after = evidence("w1", facts(BAD))
+    store.publish(publication(after), parent=parent)
+    same(after, store.evidence("toy", "1"))
 
 
 def test_an_alias_set_by_hand_on_a_half_version_is_reported(open_again):
