@@ -15,7 +15,7 @@ from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
 from registry.guard import head_text
-from registry.history import one_line
+from registry.history import GATE, one_line
 from registry.looks import Look, looks
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version, overruled
@@ -23,10 +23,11 @@ from registry.store import CHAMPION, Judgement, Store, Version, overruled
 Answer = tuple[dict[str, Any], str]
 
 
-def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
+def promote(named: str, policy_file: Path | None, home: Home, *, by: str = GATE) -> Answer:
     """Judge a version again, on stored evidence and today, and make it champion if it passes.
 
-    The policy is the one it was last judged by, or the file given.
+    The policy is the one it was last judged by, or the file given. `by` is who wants it, which
+    must be said of a version that somebody went back from.
 
     Raises:
         SpecError: it was never judged and no policy is given.
@@ -51,8 +52,9 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
     if not store.recorded(version, decision):
         version = store.record(version, decision, policy.model_dump(mode="json"))
     promoted = store.promote(
-        version, decision, expected_champion=champion.number if champion else None, note=but
-    )
+        version, decision, expected_champion=champion.number if champion else None, by=by,
+        note=but,
+    )  # fmt: skip
     document = {
         "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
         "sentence": decision.sentence, "overruled": but,

@@ -11,6 +11,7 @@ from flows.home import Home, open_registry, talk
 from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
+from registry.guard import returning
 from registry.looks import Look, looks
 from registry.policy import Policy
 from registry.store import CHAMPION, Judgement, Store, Version, overruled
@@ -83,11 +84,12 @@ def looked(store: Store, version: Version, judged: Sequence[Judgement]) -> list[
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
     """Make the passing candidate that the policy prefers champion; mark it promoted."""
     store = open_registry(home)
-    chosen = choose([j.decision for j in judged], spec.policy, [j.evidence for j in judged])
+    ours = _not_left(store, spec, judged)
+    chosen = choose([j.decision for j in ours], spec.policy, [j.evidence for j in ours])
     if chosen is None:
         _say_of_the_champion(store, spec, judged)
         return judged
-    best = judged[chosen]
+    best = ours[chosen]
     before = store.resolve(spec.registered, CHAMPION)
     store.nominate(best.version)
     but = overruled(store.judgements(best.version), best.decision, best.version.evidence)
@@ -105,6 +107,16 @@ def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judg
         talk(f"note: {spec.registered}/{version.number}: {but}")
     done = replace(best, version=version, promoted=True)
     return tuple(done if j is best else j for j in judged)
+
+
+def _not_left(store: Store, spec: RunSpec, judged: tuple[Judged, ...]) -> list[Judged]:
+    """Those that nobody went back from; of the others that pass it is said why they stay."""
+    chain = store.history(spec.registered)
+    left = {one.name: back for one in judged if (back := chain.left(one.version.number))}
+    for one in judged:
+        if one.decision.promote and one.name in left:
+            talk(f"note: {returning(left[one.name])}")
+    return [one for one in judged if one.name not in left]
 
 
 def _say_of_the_champion(store: Store, spec: RunSpec, judged: tuple[Judged, ...]) -> None:

@@ -316,6 +316,17 @@ def earlier(chain: Chain, to: str | None) -> str:
     return number
 
 
+def returning(back: Entry) -> str:
+    """Why no gate makes a version champion again that somebody went back from."""
+    why = f" ({one_line(back.note)})" if back.note else ""
+    where = f"{back.model}/{back.replaces}"
+    return (
+        f"{where}: {one_line(back.by)} went back from it to version {back.version} on "
+        f"{back.at[:10]}{why}, and no rule knows why; whoever wants it again: "
+        f"`assay promote {where} --by YOU`"
+    )
+
+
 def misplaced(chain: Chain, pointed: str | None) -> str:
     """What is wrong with where the champion alias points; empty where nothing is."""
     name, champion = chain.model, chain.champion

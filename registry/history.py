@@ -140,6 +140,15 @@ class Chain:
         """What a version is, by the first entry about it; empty where there is none."""
         return next((e.weights for e in self.entries if e.version == version), "")
 
+    def left(self, version: str) -> Entry | None:
+        """The rollback from a version, where nothing made it champion again since."""
+        for entry in reversed(self.entries):
+            if entry.kind in MOVES and entry.version == version:
+                return None
+            if entry.kind == "rollback" and entry.replaces == version:
+                return entry
+        return None
+
     def before(self, version: str) -> str:
         """The champion that a version replaced when it was last promoted; empty for none.
 

@@ -314,11 +314,12 @@ class Store(Protocol):
         `expected_champion` is the number of the version the decision was made against (None:
         there was none). A version that is champion already, with a decision that allows
         it, counts as promoted. Of several at once one wins and the others are refused. A
-        promotion that was interrupted before is finished first.
+        promotion that was interrupted before is finished first. A version that somebody went
+        back from by a rollback is promoted again by a person (`by`) and not by the gate.
 
         Raises:
             GateRefused: the decision does not allow it, is not the one on record, is about
-                other weights, or the champion has moved since.
+                other weights, or the champion has moved since; or a person went back from it.
             EvidenceError: the history does not verify, or the alias was moved by hand.
         """
         ...

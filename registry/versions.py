@@ -18,7 +18,14 @@ from registry.backend import Backend
 from registry.docket import Docket, Judged, Published, require_current
 from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
-from registry.guard import earlier, interrupted, misplaced, require_short, utc_now
+from registry.guard import (
+    earlier,
+    interrupted,
+    misplaced,
+    require_short,
+    returning,
+    utc_now,
+)
 from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
 from registry.reading import Reader
 from registry.resting import lapsed
@@ -337,13 +344,15 @@ class VersionStore(Reader):
         note: str = "",
     ) -> Version:
         """Make a version champion: first in the history, then by its aliases."""
-        name, number = version.name, version.number
+        name, number, by = version.name, version.number, _named(by, "promotion")
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
             now = self.version(name, number)
             champion = self.version(name, chain.champion) if chain.champion else None
             permit(now, decision, champion, expected_champion)
+            if by == GATE and (back := chain.left(number)):
+                raise GateRefused(returning(back))
             judged = chain.last(number, "decision")
             if judged is None or not self._on_record(now, decision, judged):
                 raise GateRefused(

@@ -73,6 +73,26 @@ def test_rolling_back_goes_on_back_and_ends_with_a_reason(store, versions, promo
     assert told(store)[-1] == ("rollback", "3", "1")
 
 
+def test_what_somebody_went_back_from_is_promoted_again_by_a_person_only(
+    store, versions, promote
+):
+    """The same run file would pass the same rules again, the night after."""
+    promote(versions[0])
+    promote(versions[1])
+    store.rollback("toy", by="ann", note="it insults people")
+    with pytest.raises(GateRefused, match=r"ann went back from it .*\(it insults people\)"):
+        promote(versions[1])
+    promote(versions[2])
+    with pytest.raises(GateRefused, match="--by YOU"):
+        promote(versions[1])
+    promote(versions[1], by="bob")
+    assert store.resolve("toy", "champion").number == "2"
+    store.rollback("toy", to="1", by="ann")
+    store.rollback("toy", to="2", by="ann")
+    promote(versions[2])
+    promote(versions[1])  # ann herself went to it again
+
+
 def test_only_what_was_champion_can_be_gone_back_to(store, versions, promote):
     with pytest.raises(GateRefused, match="there is no champion to roll back"):
         store.rollback("toy", by="ann")
