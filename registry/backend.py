@@ -106,7 +106,7 @@ class Backend(Protocol):
         ...
 
     def point(self, name: str, alias: str, number: str) -> None:
-        """Move an alias."""
+        """Move an alias; take it away where no number is given."""
         ...
 
     def marks(self, name: str) -> Mapping[str, str]:

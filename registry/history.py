@@ -103,6 +103,11 @@ class Chain:
         """Number of the version that is champion, or None."""
         return self.move.version if self.move else None
 
+    @property
+    def champions(self) -> list[str]:
+        """Every version that was champion, the last one first, each once."""
+        return list(dict.fromkeys(e.version for e in reversed(self.entries) if e.kind in MOVES))
+
     def holds(self, anchor: str) -> bool:
         """Whether an anchor's entry is in the chain. An empty anchor says nothing."""
         if not anchor:

@@ -269,8 +269,11 @@ class Mlflow:
             return None
 
     def point(self, name: str, alias: str, number: str) -> None:
-        """Move an alias."""
-        _patiently(lambda: self._client.set_registered_model_alias(name, alias, number))
+        """Move an alias; take it away where no number is given."""
+        if number:
+            _patiently(lambda: self._client.set_registered_model_alias(name, alias, number))
+        else:
+            _patiently(lambda: self._client.delete_registered_model_alias(name, alias))
 
     def marks(self, name: str) -> Mapping[str, str]:
         """The tags of the registered model itself; none where there is no such model."""

@@ -76,6 +76,7 @@ class Reader:
         if alias != CHAMPION:
             return found
         chain, pointed = self._guard.chain(name), found.number if found else None
+        self._guard.require_there(chain, pointed)
         if interrupted(chain, pointed):
             return self.version(name, chain.champion or "")
         if said := misplaced(chain, pointed):
@@ -83,8 +84,7 @@ class Reader:
         return found
 
     def _require_previous(self, name: str, found: Version | None) -> None:
-        move = self.history(name).move
-        before, pointed = move.replaces if move else "", found.number if found else ""
+        before, pointed = self.previous(self.history(name)), found.number if found else ""
         if pointed != before:
             raise EvidenceError(
                 f"{name}: the alias {PREVIOUS} points at {pointed or 'none'}, and the history "
@@ -232,6 +232,10 @@ class Reader:
     def signed_head(self, name: str) -> tuple[str, str]:
         """The anchor that was signed last, and its signature; empty where none was."""
         return self._guard.signed_head(name)
+
+    def previous(self, chain: Chain) -> str:
+        """The version that the alias `previous` belongs at; empty where there is none."""
+        return self._guard.previous(chain)
 
     def pointed(self, name: str, alias: str) -> str | None:
         """Number of the version an alias points at, sealed or not."""

@@ -372,6 +372,10 @@ class Store(Protocol):
         """The anchor that was signed last, and its signature; empty where none was."""
         ...
 
+    def previous(self, chain: Chain) -> str:
+        """The version that `previous` belongs at; empty where it was deleted, or none was."""
+        ...
+
     def pointed(self, name: str, alias: str) -> str | None:
         """Number of the version an alias points at, sealed or not."""
         ...

@@ -159,7 +159,7 @@ def _aliases(store: Store, chain: Chain | None) -> list[Check]:
     pointed = store.pointed(chain.model, CHAMPION)
     said = misplaced(chain, pointed)
     wrong = [said] if said else []
-    before = chain.move.replaces if chain.move else ""
+    before = store.previous(chain)
     previous = store.pointed(chain.model, PREVIOUS) or ""
     if previous != before:
         wrong.append(

@@ -380,12 +380,15 @@ class VersionStore(Reader):
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again."""
         by = _named(by, "rollback")
-        if to is not None:
-            self._put_back(name, by)
         champion = self.history(name).champion
+        # Where the champion was deleted, no alias can be put back: going back mends it.
+        there = champion is None or self._guard.there(name, champion)
+        if to is not None and there:
+            self._put_back(name, by)
 
         def write(chain: Chain) -> Entry | None:
-            self._guard.align(chain)
+            if to is None or there:
+                self._guard.align(chain)
             if chain.champion != champion:
                 raise GateRefused(
                     f"{name}: the champion is version {chain.champion} and no longer "
@@ -394,22 +397,33 @@ class VersionStore(Reader):
             target = self.version(name, earlier(chain, to))
             if target.number == chain.champion:
                 return None
-            judged = chain.last(target.number, "decision")
-            if judged is None:
-                raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
-            self._require_sealed(target, judged)
-            last = self.decision(target)
-            if last is None or last.verdict is Verdict.FAIL:
-                said = last.sentence if last else "it is to be judged again"
-                raise GateRefused(f"{name}/{target.number}: not rolled back to; {said}")
-            rests = sealing.judgement(self._shelves(target), judged)
-            if gone := lapsed(rests, f"{name}/{target.number}", self._guard.today):
-                raise GateRefused(f"not rolled back to; {gone[0]}")
+            judged = self._require_fit(chain, target)
             return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
 
         chain = self._guard.append(name, write)
         self._guard.follow(name, chain)
         return self.version(name, chain.champion or "")
+
+    def _require_fit(self, chain: Chain, target: Version) -> Entry:
+        """The judgement by which a version may be gone back to.
+
+        Raises:
+            GateRefused: it was never judged, failed by now, or a waiver has lapsed.
+            EvidenceError: it is not what was judged.
+        """
+        where = f"{target.name}/{target.number}"
+        judged = chain.last(target.number, "decision")
+        if judged is None:
+            raise GateRefused(f"{where}: it was never judged; judge it")
+        self._require_sealed(target, judged)
+        last = self.decision(target)
+        if last is None or last.verdict is Verdict.FAIL:
+            said = last.sentence if last else "it is to be judged again"
+            raise GateRefused(f"{where}: not rolled back to; {said}")
+        rests = sealing.judgement(self._shelves(target), judged)
+        if gone := lapsed(rests, where, self._guard.today):
+            raise GateRefused(f"not rolled back to; {gone[0]}")
+        return judged
 
     def _put_back(self, name: str, by: str) -> None:
         """Point aliases that were moved by hand where the history says, and note that."""

@@ -207,8 +207,11 @@ def test_a_note_is_one_line_of_the_history(governed, here):
 def test_a_looser_policy_promotes_and_says_who_refused_before(
     governed, here, policy, ask_json, again
 ):
-    worse = governed["pruned80"]
-    code, out, err = here("promote", f"{NAME}/{worse}", "--policy", policy(FLOOR))
+    worse, asked = f"{NAME}/{governed['pruned80']}", ("--policy", policy(FLOOR))
+    code, _, err = here("promote", worse, *asked)
+    assert code == 1
+    assert f"ann went back from it to version {governed['int8']}" in err
+    code, out, err = here("promote", worse, *asked, "--by", "ann")
     assert code == 0, err
     assert "note: on the same evidence it failed by policy" in out
     assert ask_json("history", NAME)["entries"][-1]["note"].startswith(
