@@ -9,14 +9,14 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
-from flows.judging import case_of, looked
+from flows.judging import case_of
 from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
 from registry.guard import head_text
 from registry.history import GATE, one_line
-from registry.looks import Look, looks
+from registry.looks import looked, looks_at
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version, overruled
 
@@ -247,8 +247,7 @@ def _replayed(
     }
     try:
         case = store.case_then(version, last)
-        asked = Look(None, last.parts, last.bases)
-        counted = looks(policy.rules, looked(store, version, before), asked)
+        counted = looks_at(last, policy, looked(store, version, before))
         now = decide(policy, replace(case, looks=counted))
     except (EvidenceError, SpecError) as error:
         return {**row, "now": "not replayed", "because": str(error)}

@@ -1,9 +1,7 @@
 """Put every candidate before the gate and move the champion at most once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from audits.errors import GateRefused
 from audits.evidence import Evidence
@@ -12,9 +10,9 @@ from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
 from registry.guard import returning
-from registry.looks import Look, looks
+from registry.looks import Look, looked, looks
 from registry.policy import Policy
-from registry.store import CHAMPION, Judgement, Store, Version, overruled
+from registry.store import CHAMPION, Store, Version, overruled
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +72,6 @@ def case_of(
         looks=looks(policy.rules, before, now),
         today=datetime.now(UTC).date(),
     )
-
-
-def looked(store: Store, version: Version, judged: Sequence[Judgement]) -> list[Look]:
-    """Judgements of a version as looks, each with what it was about at hand."""
-    return [Look.of(one, partial(store.case_then, version, one)) for one in judged]
 
 
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:

@@ -10,7 +10,7 @@ of alpha stays spent: a rule that is given more looks afterwards finds so many o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from audits.errors import EvidenceError, SpecError
@@ -20,7 +20,7 @@ from registry.gate import Decision
 from registry.judging import Required
 from registry.policy import Policy
 from registry.rules import Absolute, AnyRule, Rule
-from registry.store import Judgement
+from registry.store import Judgement, Store, Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,16 @@ def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[s
         if gone := _spent_before(part, tail, before, now, rule):
             found[rule.id] = math.ceil(gone / rule.spent - 1e-9) + 1
     return found
+
+
+def looked(store: Store, version: Version, judged: Iterable[Judgement]) -> list[Look]:
+    """Judgements of a version as looks, each with what it was about at hand."""
+    return [Look.of(one, partial(store.case_then, version, one)) for one in judged]
+
+
+def looks_at(judged: Judgement, policy: Policy, before: Sequence[Look]) -> dict[str, int]:
+    """Which look each rule of a policy takes, or took, at what was judged once."""
+    return looks(policy.rules, before, Look(None, judged.parts, judged.bases))
 
 
 def _spent_before(

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from registry.finding import Case, Verdict
 from registry.gate import Decision, decide
 from registry.guard import SIGNED_NAME, head_text, misplaced
 from registry.history import SEALED, Chain, Entry, anchored, one_line, unruly
+from registry.looks import looked, looks_at
 from registry.policy import Policy
 from registry.resting import lapsed
 from registry.rules import Approved
@@ -326,9 +327,11 @@ def _decided(
     try:
         policy = validate(Policy, dict(judged.policy), f"{where} {layout.POLICY}")
         new = decide(policy, store.case_then(version, judged))
+        earlier = [j for j in before if j.entry.seq < judged.entry.seq]
+        counted = looks_at(judged, policy, looked(store, version, earlier))
     except (AssayError, ValueError) as error:
         return [Check("decision", False, f"{where}: it cannot be decided again: {error}")]
-    wrong = _unlike(old, new)
+    wrong = _unlike(old, replace(new, looks=counted))
     if wrong and seal.code != sealing.code():
         wrong += f" (it was decided by other code, {seal.code[:12]}: verify with that one)"
     problem = f"{where}: decided again from its records {wrong}"

@@ -6,6 +6,8 @@ from datetime import date
 import pytest
 
 from audits.errors import EvidenceError
+from registry.policy import Policy
+from registry.rules import AtLeast
 from registry.testing import MemoryStore, evidence, facts, rights
 from registry.verifying import verify
 
@@ -127,3 +129,15 @@ def test_a_decision_says_under_which_digests_its_evidence_is_kept(store, champio
     now = store.version("toy", "1")
     assert decision.evidence == (version.evidence, "", now.evidence)
     assert decision.same_as(replace(decision, evidence=("", "", "")))
+
+
+def test_a_decision_that_forgot_how_often_was_looked_verifies_for_nobody(known, look, judge):
+    policy = Policy(name="one", rules=(AtLeast(measure="facts/recall", bound=0.8),))
+    store = MemoryStore()
+    assert not judge(store, known(store, NEW, 95), policy=policy).promote
+    again = known(store, NEW, 60)
+    assert not look(store, again, policy=policy).promote
+    forgot = judge(store, again, policy=policy, looks={})
+    store.promote(again, forgot, expected_champion=None)
+    (said,) = verify(store, "toy", "champion", today=TODAY).problems
+    assert "decided again from its records its looks is" in said
