@@ -105,8 +105,14 @@ def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answe
 
 
 def history(name: str, home: Home, *, sign: bool = False) -> Answer:
-    """Everything that was decided about a model, oldest first; signed as it stands if asked."""
+    """Everything that was decided about a model, oldest first; signed as it stands if asked.
+
+    Exit code 4 where entries are missing, break the rules, or the aliases are elsewhere.
+    """
+    from registry.verifying import verify_chain
+
     store = open_registry(home)
+    held = store.anchors(name)  # first: the chain may only grow after
     chain = store.vouch(name) if sign else store.history(name)
     unsigned = store.unsigned(name)
     if not chain.entries and not store.versions(name):
@@ -121,10 +127,12 @@ def history(name: str, home: Home, *, sign: bool = False) -> Answer:
             f"{entry.by}{': ' if why else ''}{why}"
         )
         lines.append(one_line(row))
+    wrong = [check.said for check in verify_chain(store, chain, held) if not check.ok]
     document = {
         "name": name, "champion": chain.champion, "head": chain.head, "entries": rows,
-        "unsigned": unsigned,
+        "unsigned": unsigned, "problems": wrong, "exit": 4 if wrong else 0,
     }  # fmt: skip
+    lines += [one_line(f"BAD {said}") for said in wrong]
     lines.append(one_line(f"champion {chain.champion or 'none'}"))
     if unsigned:
         lines.append("! no signature of your key covers it: --sign vouches for all of them")

@@ -120,6 +120,11 @@ def verify_history(store: Store, name: str, *, key: Path | None = None) -> tuple
     return tuple(checks + (_signed_history(store, chain, key) if chain else []))
 
 
+def verify_chain(store: Store, chain: Chain, held: Mapping[str, str]) -> list[Check]:
+    """Recompute a chain that was read, beside anchors read before it, and the aliases."""
+    return _anchored(chain, held) + _aliases(store, chain)
+
+
 def _history(
     store: Store, name: str, remembered: Mapping[str, str] | None = None
 ) -> tuple[list[Check], Chain | None]:
@@ -128,8 +133,12 @@ def _history(
         chain = store.history(name)
     except EvidenceError as error:
         return [Check("history", False, str(error))], None
+    return _anchored(chain, held), chain
+
+
+def _anchored(chain: Chain, held: Mapping[str, str]) -> list[Check]:
     said = f"{len(chain.entries)} entries follow one another, {len(held)} anchors hold"
-    return _each("history", anchored(chain, held) + unruly(chain), said), chain
+    return _each("history", anchored(chain, held) + unruly(chain), said)
 
 
 def _number(store: Store, name: str, which: str, chain: Chain | None) -> str:

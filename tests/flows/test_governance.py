@@ -1,6 +1,7 @@
 """What may be done with a champion, by whom, and what shows when it was done otherwise."""
 
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -193,6 +194,21 @@ def test_an_alias_moved_by_hand_is_caught_and_stops_every_promotion(
     assert here("verify", NAME)[0] == 0
     _, out, _ = here("history", NAME)
     assert f"ann: the champion alias had been moved by hand to {wrong}" in out
+
+
+def test_a_history_that_lost_its_newest_entry_says_so(governed, here, again):
+    database = again.home / "mlflow.db"
+    change = (
+        "update model_versions set current_stage = ? where name = ? and version = "
+        "(select max(version) from model_versions where name = ?)"
+    )
+    book = f"{NAME}.history"
+    for stage, code in (("Deleted_Internal", 4), ("None", 0)):
+        with sqlite3.connect(database) as held:
+            held.execute(change, (stage, book, book))
+        said, out, _ = here("history", NAME)
+        assert said == code, out
+        assert ("BAD" in out, "entries were removed or altered" in out) == (code > 0,) * 2
 
 
 def test_a_note_is_one_line_of_the_history(governed, here):
