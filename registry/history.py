@@ -141,6 +141,10 @@ class Chain:
         """The chain as it stood when it had so many entries."""
         return Chain(self.model, self.entries[:seq], self.numbers[:seq], self.lost)
 
+    def versions_of(self, weights: str) -> list[str]:
+        """The versions that were published as these weights: one, if all is well."""
+        return list(dict.fromkeys(e.version for e in self.entries if e.weights == weights))
+
     def weights(self, version: str) -> str:
         """What a version is, by the first entry about it; empty where there is none."""
         return next((e.weights for e in self.entries if e.version == version), "")

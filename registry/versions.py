@@ -128,7 +128,7 @@ class VersionStore(Reader):
         name, weights = model_name(publication.name), publication.evidence.subject
         with self._turn(name), tempfile.TemporaryDirectory() as tmp:
             aside, chain = Path(tmp), self._guard.chain(name)
-            found = next(iter(self._backend.search(name, weights)), None)
+            found = self._found(chain, weights)
             if found is None:
                 self._require_new(chain, weights)
             before = self._seal_before(chain, found)
@@ -174,6 +174,11 @@ class VersionStore(Reader):
             self._backend.end(run, ok=True)
             return self.version(name, number)
 
+    def _found(self, chain: Chain, weights: str) -> Version | None:
+        """The version of some weights: which the history knows, else one that was begun."""
+        held, known = self._backend.search(chain.model, weights), chain.versions_of(weights)
+        return next((v for v in held if v.number in known or not known), None)
+
     def _require_new(self, chain: Chain, weights: str) -> None:
         """Refuse to make a version anew that was deleted, or numbers that were given before.
 
@@ -187,10 +192,9 @@ class VersionStore(Reader):
                 f"{chain.model}: its versions were deleted and its history was not; restore "
                 "them from a backup, or publish under another name"
             )
-        gone = next((e.version for e in chain.entries if e.weights == weights), "")
-        if gone:
+        if gone := chain.versions_of(weights):
             raise EvidenceError(
-                f"{chain.model}/{gone}: these weights were this version, which was deleted "
+                f"{chain.model}/{gone[0]}: these weights were this version, which was deleted "
                 "or lost its tag assay.weights; restore it from a backup, or publish under "
                 "another name"
             )
@@ -239,6 +243,11 @@ class VersionStore(Reader):
 
         def write(chain: Chain) -> Entry | None:
             last = chain.last(now.number, *SEALED)
+            if other := [v for v in chain.versions_of(seal.weights) if v != now.number]:
+                raise EvidenceError(
+                    f"{now.name}/{now.number}: another process published these weights as "
+                    f"version {other[0]} meanwhile; run it again"
+                )
             if last is not None and last.seal == seal.digest:
                 return None
             return self._guard.entry(

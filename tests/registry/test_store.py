@@ -35,6 +35,28 @@ def test_a_version_is_its_weights_and_publishing_twice_makes_one(store, publicat
     assert [v.number for v in store.versions("toy")] == ["1", "2"]
 
 
+def test_of_two_that_publish_the_same_weights_at_once_one_makes_the_version(
+    publication, monkeypatch
+):
+    """On a server there is no lock, and neither finds a version when it looks."""
+    store, late = MemoryStore(), publication(evidence("w1", facts(GOOD)))
+    parent = store.begin("tests", "one")
+    with monkeypatch.context() as patch:
+        register = store._backend.register
+
+        def another(*given, **more):
+            patch.setattr(store._backend, "register", register)
+            store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
+            return register(*given, **more)
+
+        patch.setattr(store._backend, "register", another)
+        with pytest.raises(EvidenceError, match="published these weights as version 1 meanwh"):
+            store.publish(late, parent=parent)
+    assert [v.number for v in store.versions("toy")] == ["1"]
+    assert store.publish(late, parent=parent).number == "1"
+    same(late.evidence, store.evidence("toy", "1"))
+
+
 def test_evidence_comes_back_equal(store, publication):
     known = evidence("w1", facts(GOOD, lost=["e7"]), disk(9, host="here"), parent="w0")
     version = store.publish(publication(known), parent=store.begin("tests", "one"))
