@@ -139,7 +139,8 @@ class VersionStore(Reader):
                 self._require_same_model(found, publication)
                 if digest == before.evidence == found.evidence:
                     return self.version(name, found.number)
-            run = found.run if found else self._variant_run(publication, parent)
+            begun = found.run if found else self._begun(publication, parent)
+            run = begun or self._variant_run(publication, parent)
             subject = self._subjects[digest] = card.Subject.of(
                 name, publication.title, evidence
             )
@@ -160,8 +161,9 @@ class VersionStore(Reader):
                 "assay.evidence": digest,
                 "assay.sealed": digest,
             }
+            left = self._left(now, before) if begun else {}
             new = Published(
-                now, evidence, digest, self._left(now, before) | files, marks,
+                now, evidence, digest, left | files, marks,
                 bundle.metrics(subject.measures),
                 {k: str(v) for k, v in publication.params.items()}, text,
             )  # fmt: skip
@@ -224,14 +226,13 @@ class VersionStore(Reader):
 
     def _left(self, now: Version, before: Seal | None) -> dict[str, str]:
         """Evidence that a broken-off publication left, by its names; no index refers to it."""
-        if before is None:
-            return {}
+        sealed = before.files if before else {}
         held = sealing.digests(self.attachment(now, layout.EVIDENCE), skip=())
         found = {f"{layout.EVIDENCE}/{path}": digest for path, digest in held.items()}
         return {
             path: digest
             for path, digest in found.items()
-            if path not in before.files and bundle.PLACE.fullmatch(path)
+            if path not in sealed and bundle.PLACE.fullmatch(path)
         }
 
     def _seal(self, now: Version, new: Published, before: Seal | None) -> Seal:
@@ -498,16 +499,18 @@ class VersionStore(Reader):
                 layout.gather(artifacts, Path(tmp))
                 self._backend.upload(run, Path(tmp))
 
-    def _variant_run(self, publication: Publication, parent: str) -> str:
-        """The run of a variant: the one an interrupted publication left, or a new one."""
+    def _begun(self, publication: Publication, parent: str) -> str | None:
+        """The run that an interrupted publication of these weights left."""
         home = self._backend.experiment_of(parent)
-        who = {"assay.model": publication.name, "assay.weights": publication.evidence.subject}
-        left = self._backend.find_run(home, who)
-        tags = _below(parent) | who
-        if left is None:
-            return self._backend.start(home, publication.title, tags)
-        self._backend.log(left, tags=tags)
+        left = self._backend.find_run(home, _who(publication))
+        if left is not None:
+            self._backend.log(left, tags=_below(parent))
         return left
+
+    def _variant_run(self, publication: Publication, parent: str) -> str:
+        """A new run of a variant."""
+        home, tags = self._backend.experiment_of(parent), _below(parent) | _who(publication)
+        return self._backend.start(home, publication.title, tags)
 
     def _upload(
         self, run: str, publication: Publication, aside: Path, *, whole: bool
@@ -557,6 +560,10 @@ def _marks(publication: Publication) -> dict[str, str]:
         "assay.variant": publication.title,
         "assay.parent": str(publication.evidence.about.get("parent") or "none"),
     }
+
+
+def _who(publication: Publication) -> dict[str, str]:
+    return {"assay.model": publication.name, "assay.weights": publication.evidence.subject}
 
 
 def _ours(tags: Mapping[str, str] | None) -> dict[str, str]:

@@ -214,6 +214,21 @@ def test_an_interrupted_publication_shows_nothing_and_is_completed(
     assert [r.info.run_id for r in runs] == [version.run]
 
 
+def test_what_a_first_publication_that_was_interrupted_left_is_in_nobodys_way(
+    publication, judge
+):
+    """It may have been measured anew since: times are never the same twice."""
+    store = MemoryStore()
+    parent = store.begin("tests", "one")
+    register = store._backend.register
+    store._backend.register = None
+    with pytest.raises(TypeError):
+        store.publish(publication(evidence("w1", facts(BAD), disk(1))), parent=parent)
+    store._backend.register = register
+    version = store.publish(publication(evidence("w1", facts(GOOD), disk(2))), parent=parent)
+    assert judge(store, version).promote
+
+
 def test_added_evidence_that_was_interrupted_is_read_by_nobody_until_it_is_completed(
     open_again, publication
 ):
