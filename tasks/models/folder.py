@@ -158,12 +158,20 @@ def identity_files(folder: Path) -> dict[str, Path]:
 
 
 def _digest(file: Path) -> str:
-    if file.name.endswith("config.json"):
-        content = json.loads(file.read_text("utf-8"))
+    if file.name.endswith("config.json") and (content := _object(file)) is not None:
         kept = {k: v for k, v in content.items() if k not in _PLACES}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None for anything else, which is known by its bytes."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _require_head(file: Path, config: Mapping[str, Any]) -> None:

@@ -121,6 +121,14 @@ def test_the_digest_covers_whichever_tokenizer_the_configuration_names(copy):
     assert weights_digest(copy) != before
 
 
+@pytest.mark.parametrize("held", ["", "{", "[]", "null", '{"a":' * 20_000, "\udcff"])
+def test_a_configuration_that_is_no_object_has_a_digest_of_its_own(copy, held):
+    """Whoever verifies is told that a file was altered, and sees no error of a parser."""
+    before = weights_digest(copy)
+    (copy / "config.json").write_bytes(held.encode("utf-8", "surrogateescape"))
+    assert weights_digest(copy) != before
+
+
 def test_the_digest_ignores_place_and_readme(copy, folder, tmp_path):
     before = weights_digest(folder("llama"))
     (copy / "README.md").write_text("moved", "utf-8")
