@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from audits.errors import GateRefused
+from audits.errors import GateRefused, Renewed
 from audits.evidence import Evidence
 from flows.home import Home, open_registry, talk
 from flows.plan import Made
@@ -13,6 +13,9 @@ from registry.guard import returning
 from registry.looks import Look, looked, looks
 from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version, overruled
+
+TRIES = 3
+"""How often a run judges anew because others published meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,25 @@ class Judged:
 def judge(
     spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
 ) -> tuple[Judged, ...]:
-    """Decide on each candidate from the evidence that the registry holds."""
+    """Decide on each candidate from the evidence that the registry holds.
+
+    Other runs over the same models may publish meanwhile: then all are decided on again, and
+    what stands on record already is found there.
+
+    Raises:
+        Renewed: they go on publishing.
+    """
+    for _ in range(TRIES):
+        try:
+            return _judge(spec, home, made, versions)
+        except Renewed as renewed:
+            talk(f"note: {renewed}; judging again")
+    return _judge(spec, home, made, versions)
+
+
+def _judge(
+    spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
+) -> tuple[Judged, ...]:
     store = open_registry(home)
     name = spec.registered
     evidence = {c.name: store.evidence(name, versions[c.name]) for c in made.candidates}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from audits.errors import EvidenceError
+from audits.errors import EvidenceError, Renewed
 from audits.evidence import Evidence
 from registry import layout, signing
 from registry import seal as sealing
@@ -107,11 +107,11 @@ def require_current(chain: Chain, judged: Version, grounds: Grounds) -> None:
     """Refuse a judgement by evidence that was renewed since.
 
     Raises:
-        EvidenceError: with the version whose evidence it was.
+        Renewed: with the version whose evidence it was.
     """
     for one in grounds:
         if one.version and chain.evidence(one.version) != one.evidence:
-            raise EvidenceError(
+            raise Renewed(
                 f"{judged.name}/{judged.number}: it was judged by evidence "
                 f"{one.evidence[:12]} of version {one.version}, of which the history has "
                 f"other by now; judge it again"

@@ -252,6 +252,7 @@ class Store(Protocol):
         Raises:
             EvidenceError: the decision is about other weights, or the earlier seal or the
                 history does not verify.
+            Renewed: it was made from evidence that is not the last any more.
         """
         ...
 
