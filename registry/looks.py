@@ -96,7 +96,8 @@ def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[s
 
     A rule is recognised by its measure: a changed bound does not start the counting anew.
     Nor does a new name for a part that answers the same question. Of looks that spent more
-    of alpha than this rule's do, each counts as so many of them.
+    of alpha than this rule's do, each counts as so many of them; one that spent less counts as
+    one, for whoever saw what came of it could have judged those records by this rule.
     """
     found: dict[str, int] = {}
     for rule in rules:
@@ -132,7 +133,7 @@ def _spent_before(
             continue  # the rule has not seen these records yet
         for name, asked in every.items():
             if asked and not any(look.passed(then, rule) for then in asked):
-                spent = max(then.spent for then in asked)
+                spent = max(rule.spent, *(then.spent for then in asked))
                 records = look.parts[name]
                 seen[records] = max(spent, seen.get(records, 0.0))
     return sum(seen.values())
