@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 PROFILE = "profile"
-"""The part of a run, and the kind of part, that says what a model costs."""
+"""The part of a run, and the kind of part, that says what a model costs to run."""
+COSTS = (PROFILE, "storage")
+"""The same of all that it costs, disk included."""
 
 
 class Verdict(StrEnum):

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
-from registry.finding import PROFILE, Approval, Case, Finding, Verdict
+from registry.finding import COSTS, Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
@@ -148,7 +148,7 @@ def decide(policy: Policy, case: Case) -> Decision:
 
     PASS needs every hard rule to pass or to be waived by somebody who answers for it today,
     and at least one hard absolute rule about its answers that passes by itself: having
-    nothing to compare with proves nothing, and neither does a size.
+    nothing to compare with proves nothing, and neither does a size or a diagnostic.
     """
     checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
     checked = _regressed(policy.rules, checked)
@@ -184,8 +184,9 @@ def _proves(rule: AnyRule, finding: Finding, case: Case) -> bool:
     if not isinstance(rule, Absolute) or not rule.hard:
         return False
     found = case.candidate.find(rule.measure)
-    answered = found is not None and found[0].kind != PROFILE
-    return answered and finding.verdict is Verdict.PASS
+    if found is None or found[0].kind in COSTS or found[1].diagnostic:
+        return False
+    return finding.verdict is Verdict.PASS
 
 
 def _asserted(
