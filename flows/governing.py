@@ -109,7 +109,7 @@ def history(name: str, home: Home, *, sign: bool = False) -> Answer:
 
     Exit code 4 where entries are missing, break the rules, or the aliases are elsewhere.
     """
-    from registry.verifying import verify_chain
+    from registry.retracing import verify_chain
 
     store = open_registry(home)
     held = store.anchors(name)  # first: the chain may only grow after
