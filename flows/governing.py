@@ -75,9 +75,9 @@ def _last_policy(store: Store, version: Version) -> Policy:
 
 
 def _by_weights(store: Store, name: str, weights: str) -> Version | None:
-    if not weights:
-        return None
-    return next((v for v in store.versions(name) if v.weights == weights), None)
+    """The version that the history knows these weights by, whatever tags say."""
+    known = store.history(name).versions_of(weights) if weights else []
+    return next((v for v in store.versions(name) if v.number in known), None)
 
 
 def approve(named: str, by: str, note: str, home: Home) -> Answer:

@@ -200,7 +200,9 @@ class Docket:
     def _reference(self, chain: Chain, weights: str, evidence: str) -> Reference:
         """The version of these weights; only the weights where there is none."""
         found = self._backend.search(chain.model, weights) if weights else []
-        sealed = next((v for v in found if v.evidence), None)
+        known = chain.versions_of(weights)
+        held = (v for v in found if v.number in known or not known)
+        sealed = next((v for v in held if v.evidence), None)
         if sealed is None:
             return Reference(weights=weights)
         require_published(chain, sealed)

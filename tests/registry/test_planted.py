@@ -70,6 +70,20 @@ def decision_day(decision):
     return date.fromisoformat(decision.on)
 
 
+def test_a_version_that_is_called_by_the_champions_weights_is_not_taken_for_it(
+    store, publication, judge, publish
+):
+    """Of two with one tag the history knows which was published as these weights."""
+    other = publish(store, publication(evidence("c" * 64, facts(rights(500, 90)))))
+    champion = publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
+    store.promote(champion, judge(store, champion), expected_champion=None)
+    version = publish(store, publication(evidence("b" * 64, facts(rights(500, 6)))))
+    store._backend.describe(other, tags={"assay.weights": "a" * 64})
+    decision = judge(store, version, store.evidence("toy", "2"))
+    store.promote(version, decision, expected_champion="2")
+    assert verify(store, "toy", "champion", today=TODAY).ok
+
+
 def test_a_decision_too_long_for_the_history_is_refused_before_anything_is_touched(
     champion, store, judge
 ):
