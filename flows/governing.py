@@ -9,7 +9,7 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
-from flows.judging import case_of
+from flows.judging import case_of, parent_of
 from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
@@ -38,13 +38,12 @@ def promote(named: str, policy_file: Path | None, home: Home, *, by: str = GATE)
     policy = load_policy(policy_file) if policy_file else _last_policy(store, version)
     champion = store.resolve(version.name, CHAMPION)
     evidence = store.evidence(version.name, version.number)
-    parent = _by_weights(store, version.name, str(evidence.about.get("parent") or ""))
     case = case_of(
         store,
         version,
         policy,
         evidence,
-        parent=store.evidence(parent.name, parent.number) if parent else None,
+        parent=parent_of(store, version.name, evidence),
         champion=store.evidence(champion.name, champion.number) if champion else None,
     )
     decision = decide(policy, case)
@@ -72,12 +71,6 @@ def _last_policy(store: Store, version: Version) -> Policy:
         )
     where = f"policy of {version.name}/{version.number}"
     return validate(Policy, dict(judged[-1].policy), where)
-
-
-def _by_weights(store: Store, name: str, weights: str) -> Version | None:
-    """The version that the history knows these weights by, whatever tags say."""
-    known = store.history(name).versions_of(weights) if weights else []
-    return next((v for v in store.versions(name) if v.number in known), None)
 
 
 def approve(named: str, by: str, note: str, home: Home) -> Answer:

@@ -63,7 +63,7 @@ def _judge(
             version,
             spec.policy,
             evidence[candidate.name],
-            parent=None if candidate.name == BASE else evidence[BASE],
+            parent=parent_of(store, name, evidence[candidate.name], evidence[BASE]),
             champion=champion,
         )
         decision = decide(spec.policy, case)
@@ -71,6 +71,21 @@ def _judge(
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
         judged.append(Judged(candidate.name, version, case.candidate, decision))
     return tuple(judged)
+
+
+def parent_of(
+    store: Store, name: str, known: Evidence, base: Evidence | None = None
+) -> Evidence | None:
+    """The evidence of the model that somebody's weights were made from, where it is at hand.
+
+    It is who it was when they first were published, and need not be the `base` of this run.
+    """
+    stated = str(known.about.get("parent") or "")
+    if not stated or (base and base.subject == stated):
+        return base if stated else None
+    numbers = store.history(name).versions_of(stated)
+    found = next((v for v in store.versions(name) if v.number in numbers), None)
+    return store.evidence(name, found.number) if found else None
 
 
 def case_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from audits.errors import EvidenceError
+from audits.evidence import Evidence
 from registry import bundle, card, layout, wrapping
 from registry import seal as sealing
 from registry.backend import Backend
@@ -125,14 +126,14 @@ class PublishingStore(Reader):
             files = self._upload(run, publication, aside, whole=before is None)
             text = card.render(subject, limit=self._limit)
             number = found.number if found else self._backend.register(
-                name, run, tags=_marks(publication), description=text
+                name, run, tags=_marks(publication, evidence), description=text
             )  # fmt: skip
             now = self._backend.version(name, number)
             if now is None:
                 raise EvidenceError(f"{name}/{number}: the version vanished; publish it again")
             # A verdict on other evidence is none on this.
             marks = {
-                **_marks(publication),
+                **_marks(publication, evidence),
                 **({"assay.verdict": ""} if now.verdict else {}),
                 "assay.evidence": digest,
                 "assay.sealed": digest,
@@ -294,12 +295,12 @@ def _sealed_last(tags: Mapping[str, str]) -> dict[str, str]:
     return {**{k: v for k, v in tags.items() if k != last}, last: tags[last]}
 
 
-def _marks(publication: Publication) -> dict[str, str]:
+def _marks(publication: Publication, evidence: Evidence) -> dict[str, str]:
     return {
         **_ours(publication.tags),
-        "assay.weights": publication.evidence.subject,
+        "assay.weights": evidence.subject,
         "assay.variant": publication.title,
-        "assay.parent": str(publication.evidence.about.get("parent") or "none"),
+        "assay.parent": str(evidence.about.get("parent") or "none"),
     }
 
 

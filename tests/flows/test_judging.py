@@ -30,18 +30,16 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr("flows.judging.open_registry", lambda _: store)
     parent = store.begin("tests", "one")
 
-    def publish(weights, wrong):
-        made = Publication(
-            "toy", weights, tmp_path, evidence(weights * 64, facts(rights(500, wrong))),
-            "tasks.serving", (),
-        )  # fmt: skip
+    def publish(weights, wrong, of=""):
+        known = evidence(weights * 64, facts(rights(500, wrong)), parent=of * 64)
+        made = Publication("toy", weights, tmp_path, known, "tasks.serving", ())
         return store.publish(made, parent=parent).number
 
-    numbers = {"base": publish("a", 10), "int8": publish("b", 5)}
-    made = SimpleNamespace(candidates=[SimpleNamespace(name=name) for name in numbers])
+    numbers = {"base": publish("a", 10), "int8": publish("b", 5, of="a")}
 
-    def judged():
-        return judge(SPEC, None, made, numbers)
+    def judged(spec=SPEC, numbers=numbers):
+        made = SimpleNamespace(candidates=[SimpleNamespace(name=name) for name in numbers])
+        return judge(spec, None, made, numbers)
 
     return SimpleNamespace(store=store, publish=publish, judge=judged)
 
@@ -81,3 +79,18 @@ def test_a_run_prefers_among_those_that_nobody_went_back_from(run, capsys):
     assert [one.name for one in done if one.promoted] == ["base"]
     assert run.store.resolve("toy", "champion").number == "1"
     assert "toy/2: ann went back from it to version 1" in capsys.readouterr().err
+
+
+def test_what_fell_behind_its_parent_is_not_made_again_from_a_worse_one(run):
+    beside = NoWorse(measure="facts/recall", than="parent", margin=0.05)
+    rules = (AtLeast(measure="facts/recall", bound=0.5), beside)
+    spec = SimpleNamespace(registered="toy", policy=POLICY.model_copy(update={"rules": rules}))
+    numbers = {"base": "1", "int4": run.publish("d", 100, of="a")}
+    (_, refused) = run.judge(spec, numbers)
+    numbers = {"base": run.publish("c", 101), "int4": run.publish("d", 100, of="c")}
+    (_, again) = run.judge(spec, numbers)
+    assert refused.version.number == again.version.number
+    assert not refused.decision.promote
+    assert not again.decision.promote
+    assert again.decision.parent == "a" * 64
+    assert run.store.version("toy", again.version.number).tags["assay.parent"] == "a" * 64
