@@ -163,6 +163,11 @@ def test_notes_may_have_changed_and_evidence_is_added(store, publication, tmp_pa
         ("MLmodel", "flavors: {p: {code: null}}", "flavors: {p: {code: code}}",
          "how the model is loaded"),
         ("MLmodel", "flavors: {p: {code: null}}", "{", "how the model is loaded"),
+        ("MLmodel", """flavors: {}\nsignature: {params: '[{"name": "t", "default": 0}]'}""",
+         """flavors: {}\nsignature: {params: '[{"name": "t", "default": 9}]'}""",
+         "how the model is loaded"),
+        ("MLmodel", """flavors: {}\nsignature: {params: '[{"name": "t", "default": 0}]'}""",
+         """flavors: {}\nsignature: {params: '[{"default": 0, "name": "t", "x": 1}]'}""", ""),
         ("input_example.json", "{}", "[]", "another content"),
     ],
 )  # fmt: skip
