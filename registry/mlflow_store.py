@@ -166,13 +166,18 @@ class Mlflow:
             self._client.log_inputs(run, [_input(d) for d in datasets])
 
     def facts(self, run: str) -> Facts:
-        """What a run has logged. EvidenceError where there is no such run."""
+        """What a run has logged. EvidenceError where there is no such run, or none any more."""
         from mlflow.exceptions import MlflowException
 
         try:
             held = self._client.get_run(run)
         except MlflowException as error:
             raise EvidenceError(f"run {run}: it is not there ({_first(error)})") from error
+        if held.info.lifecycle_stage != "active":
+            raise EvidenceError(
+                f"run {run}: it was deleted, and `mlflow gc` will take its files for good; "
+                f"`mlflow runs restore --run-id {run}` brings it back"
+            )
         return Facts(
             dict(held.data.metrics), dict(held.data.params), str(held.info.artifact_uri)
         )
