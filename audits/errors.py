@@ -7,6 +7,7 @@
     - AuditError             an audit could not be carried out
     - MeasureError           a number that is not a measurement
   - EvidenceError            a registry or evidence that does not verify (exit 4)
+    - Renewed                what was judged is not all that is known by now
 
 A message names the place, the value and the remedy, in one sentence.
 """
@@ -46,3 +47,7 @@ class EvidenceError(AssayError):
     """What the registry holds does not verify: altered, truncated, moved or missing."""
 
     exit_code = 4
+
+
+class Renewed(EvidenceError):
+    """Evidence was published between a decision and its record: decide again."""

@@ -153,6 +153,8 @@ class Evidence:
     """Digest of the weights and tokenizer that were measured."""
     parts: Mapping[str, Part]
     about: Mapping[str, object] = field(default_factory=dict)
+    kept: str = ""
+    """The digest that a registry keeps it under; empty where it was not read from one."""
 
     @classmethod
     def gather(

@@ -340,13 +340,16 @@ def promote(
     policy: Annotated[
         Path | None, typer.Option(help="Judge by this policy, not by the one of last time.")
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="Who wants it; needed after a rollback from it.")
+    ] = "gate",
     as_json: Json = False,
 ) -> int:
     """Judge a version again on stored evidence and make it champion: exit 1 if refused."""
     home = _home()
     from flows import governing
 
-    return _answer(governing.promote(version, policy, home), as_json)
+    return _answer(governing.promote(version, policy, home, by=by), as_json)
 
 
 @app.command()

@@ -9,24 +9,25 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
-from flows.judging import case_of, looked
+from flows.judging import case_of, parent_of
 from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
 from registry.gate import decide
 from registry.guard import head_text
-from registry.history import one_line
-from registry.looks import Look, looks
+from registry.history import GATE, one_line
+from registry.looks import looked, looks_at
 from registry.policy import Policy, load_policy
 from registry.store import CHAMPION, Judgement, Store, Version, overruled
 
 Answer = tuple[dict[str, Any], str]
 
 
-def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
+def promote(named: str, policy_file: Path | None, home: Home, *, by: str = GATE) -> Answer:
     """Judge a version again, on stored evidence and today, and make it champion if it passes.
 
-    The policy is the one it was last judged by, or the file given.
+    The policy is the one it was last judged by, or the file given. `by` is who wants it, which
+    must be said of a version that somebody went back from.
 
     Raises:
         SpecError: it was never judged and no policy is given.
@@ -37,13 +38,12 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
     policy = load_policy(policy_file) if policy_file else _last_policy(store, version)
     champion = store.resolve(version.name, CHAMPION)
     evidence = store.evidence(version.name, version.number)
-    parent = _by_weights(store, version.name, str(evidence.about.get("parent") or ""))
     case = case_of(
         store,
         version,
         policy,
         evidence,
-        parent=store.evidence(parent.name, parent.number) if parent else None,
+        parent=parent_of(store, version.name, evidence),
         champion=store.evidence(champion.name, champion.number) if champion else None,
     )
     decision = decide(policy, case)
@@ -51,8 +51,9 @@ def promote(named: str, policy_file: Path | None, home: Home) -> Answer:
     if not store.recorded(version, decision):
         version = store.record(version, decision, policy.model_dump(mode="json"))
     promoted = store.promote(
-        version, decision, expected_champion=champion.number if champion else None, note=but
-    )
+        version, decision, expected_champion=champion.number if champion else None, by=by,
+        note=but,
+    )  # fmt: skip
     document = {
         "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
         "sentence": decision.sentence, "overruled": but,
@@ -70,12 +71,6 @@ def _last_policy(store: Store, version: Version) -> Policy:
         )
     where = f"policy of {version.name}/{version.number}"
     return validate(Policy, dict(judged[-1].policy), where)
-
-
-def _by_weights(store: Store, name: str, weights: str) -> Version | None:
-    if not weights:
-        return None
-    return next((v for v in store.versions(name) if v.weights == weights), None)
 
 
 def approve(named: str, by: str, note: str, home: Home) -> Answer:
@@ -103,8 +98,14 @@ def rollback(name: str, to: str | None, by: str, note: str, home: Home) -> Answe
 
 
 def history(name: str, home: Home, *, sign: bool = False) -> Answer:
-    """Everything that was decided about a model, oldest first; signed as it stands if asked."""
+    """Everything that was decided about a model, oldest first; signed as it stands if asked.
+
+    Exit code 4 where entries are missing, break the rules, or the aliases are elsewhere.
+    """
+    from registry.retracing import verify_chain
+
     store = open_registry(home)
+    held = store.anchors(name)  # first: the chain may only grow after
     chain = store.vouch(name) if sign else store.history(name)
     unsigned = store.unsigned(name)
     if not chain.entries and not store.versions(name):
@@ -119,10 +120,12 @@ def history(name: str, home: Home, *, sign: bool = False) -> Answer:
             f"{entry.by}{': ' if why else ''}{why}"
         )
         lines.append(one_line(row))
+    wrong = [check.said for check in verify_chain(store, chain, held) if not check.ok]
     document = {
         "name": name, "champion": chain.champion, "head": chain.head, "entries": rows,
-        "unsigned": unsigned,
+        "unsigned": unsigned, "problems": wrong, "exit": 4 if wrong else 0,
     }  # fmt: skip
+    lines += [one_line(f"BAD {said}") for said in wrong]
     lines.append(one_line(f"champion {chain.champion or 'none'}"))
     if unsigned:
         lines.append("! no signature of your key covers it: --sign vouches for all of them")
@@ -245,8 +248,7 @@ def _replayed(
     }
     try:
         case = store.case_then(version, last)
-        asked = Look(None, last.parts, last.bases)
-        counted = looks(policy.rules, looked(store, version, before), asked)
+        counted = looks_at(last, policy, looked(store, version, before))
         now = decide(policy, replace(case, looks=counted))
     except (EvidenceError, SpecError) as error:
         return {**row, "now": "not replayed", "because": str(error)}

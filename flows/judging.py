@@ -1,19 +1,21 @@
 """Put every candidate before the gate and move the champion at most once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
-from audits.errors import GateRefused
+from audits.errors import GateRefused, Renewed
 from audits.evidence import Evidence
 from flows.home import Home, open_registry, talk
 from flows.plan import Made
 from flows.spec import BASE, RunSpec
 from registry.gate import Case, Decision, choose, decide
-from registry.looks import Look, looks
+from registry.guard import returning
+from registry.looks import Look, looked, looks
 from registry.policy import Policy
-from registry.store import CHAMPION, Judgement, Store, Version, overruled
+from registry.store import CHAMPION, Store, Version, overruled
+
+TRIES = 3
+"""How often a run judges anew because others published meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,25 @@ class Judged:
 def judge(
     spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
 ) -> tuple[Judged, ...]:
-    """Decide on each candidate from the evidence that the registry holds."""
+    """Decide on each candidate from the evidence that the registry holds.
+
+    Other runs over the same models may publish meanwhile: then all are decided on again, and
+    what stands on record already is found there.
+
+    Raises:
+        Renewed: they go on publishing.
+    """
+    for _ in range(TRIES):
+        try:
+            return _judge(spec, home, made, versions)
+        except Renewed as renewed:
+            talk(f"note: {renewed}; judging again")
+    return _judge(spec, home, made, versions)
+
+
+def _judge(
+    spec: RunSpec, home: Home, made: Made, versions: dict[str, str]
+) -> tuple[Judged, ...]:
     store = open_registry(home)
     name = spec.registered
     evidence = {c.name: store.evidence(name, versions[c.name]) for c in made.candidates}
@@ -43,7 +63,7 @@ def judge(
             version,
             spec.policy,
             evidence[candidate.name],
-            parent=None if candidate.name == BASE else evidence[BASE],
+            parent=parent_of(store, name, evidence[candidate.name], evidence[BASE]),
             champion=champion,
         )
         decision = decide(spec.policy, case)
@@ -51,6 +71,21 @@ def judge(
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
         judged.append(Judged(candidate.name, version, case.candidate, decision))
     return tuple(judged)
+
+
+def parent_of(
+    store: Store, name: str, known: Evidence, base: Evidence | None = None
+) -> Evidence | None:
+    """The evidence of the model that somebody's weights were made from, where it is at hand.
+
+    It is who it was when they first were published, and need not be the `base` of this run.
+    """
+    stated = str(known.about.get("parent") or "")
+    if not stated or (base and base.subject == stated):
+        return base if stated else None
+    numbers = store.history(name).versions_of(stated)
+    found = next((v for v in store.versions(name) if v.number in numbers), None)
+    return store.evidence(name, found.number) if found else None
 
 
 def case_of(
@@ -75,19 +110,15 @@ def case_of(
     )
 
 
-def looked(store: Store, version: Version, judged: Sequence[Judgement]) -> list[Look]:
-    """Judgements of a version as looks, each with what it was about at hand."""
-    return [Look.of(one, partial(store.case_then, version, one)) for one in judged]
-
-
 def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
     """Make the passing candidate that the policy prefers champion; mark it promoted."""
     store = open_registry(home)
-    chosen = choose([j.decision for j in judged], spec.policy, [j.evidence for j in judged])
+    ours = _not_left(store, spec, judged)
+    chosen = choose([j.decision for j in ours], spec.policy, [j.evidence for j in ours])
     if chosen is None:
         _say_of_the_champion(store, spec, judged)
         return judged
-    best = judged[chosen]
+    best = ours[chosen]
     before = store.resolve(spec.registered, CHAMPION)
     store.nominate(best.version)
     but = overruled(store.judgements(best.version), best.decision, best.version.evidence)
@@ -105,6 +136,16 @@ def promote(spec: RunSpec, home: Home, judged: tuple[Judged, ...]) -> tuple[Judg
         talk(f"note: {spec.registered}/{version.number}: {but}")
     done = replace(best, version=version, promoted=True)
     return tuple(done if j is best else j for j in judged)
+
+
+def _not_left(store: Store, spec: RunSpec, judged: tuple[Judged, ...]) -> list[Judged]:
+    """Those that nobody went back from; of the others that pass it is said why they stay."""
+    chain = store.history(spec.registered)
+    left = {one.name: back for one in judged if (back := chain.left(one.version.number))}
+    for one in judged:
+        if one.decision.promote and one.name in left:
+            talk(f"note: {returning(left[one.name])}")
+    return [one for one in judged if one.name not in left]
 
 
 def _say_of_the_champion(store: Store, spec: RunSpec, judged: tuple[Judged, ...]) -> None:

@@ -1,7 +1,7 @@
 """Which calls does a registry come down to? The seam between our rules and what keeps things.
 
 `registry.mlflow_store.Mlflow` makes them of MLflow, `registry.testing.Memory` of dictionaries;
-every promise of a store is kept above, once, by `registry.versions`.
+every promise of a store is kept above, once, by `registry.publishing` and `registry.versions`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ class Backend(Protocol):
         ...
 
     def point(self, name: str, alias: str, number: str) -> None:
-        """Move an alias."""
+        """Move an alias; take it away where no number is given."""
         ...
 
     def marks(self, name: str) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,7 +73,7 @@ def read(folder: Path, digest: str) -> Evidence:
     """
     index = _read_index(folder, digest)
     found = [parts.read(_home(folder, name, sheet)) for name, sheet in index.parts.items()]
-    return Evidence.gather(index.subject, found, index.about)
+    return replace(Evidence.gather(index.subject, found, index.about), kept=digest)
 
 
 def records(folder: Path, digest: str) -> dict[str, str]:
@@ -122,6 +123,9 @@ def _read_index(folder: Path, digest: str) -> _Index:
 def join(old: Evidence | None, new: Evidence) -> Evidence:
     """New evidence over old about the same weights: parts of one name are replaced.
 
+    The parent stays who it was: weights that fell behind theirs could be made again from worse
+    ones, that round to the same.
+
     Raises:
         EvidenceError: the two are about different weights.
     """
@@ -132,7 +136,10 @@ def join(old: Evidence | None, new: Evidence) -> Evidence:
             f"evidence about {new.subject[:12]} does not belong to {old.subject[:12]}"
         )
     both = {**old.parts, **new.parts}
-    return Evidence.gather(new.subject, both.values(), {**old.about, **new.about})
+    about = {**old.about, **new.about}
+    if parent := old.about.get("parent"):
+        about["parent"] = parent
+    return Evidence.gather(new.subject, both.values(), about)
 
 
 def metrics(measures: Mapping[str, Measure]) -> dict[str, float]:

@@ -7,8 +7,9 @@ the registry is held against that seal first (`require`), and never sealed as it
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from audits.errors import EvidenceError
+from audits.errors import EvidenceError, Renewed
 from audits.evidence import Evidence
 from registry import layout, signing
 from registry import seal as sealing
@@ -28,6 +29,19 @@ class Judged:
     policy: Mapping[str, object]
     marks: Mapping[str, str]
     card: str
+
+
+class Grounds(NamedTuple):
+    """The evidence that a decision was made from: whose, and which."""
+
+    candidate: Reference
+    parent: Reference
+    champion: Reference
+
+    @property
+    def evidence(self) -> tuple[str, str, str]:
+        """The digests alone."""
+        return self.candidate.evidence, self.parent.evidence, self.champion.evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +91,31 @@ def require(chain: Chain, now: Snapshot) -> Seal:
 
 
 def require_published(chain: Chain, version: Version) -> None:
-    """Refuse evidence of a version that its history does not know.
+    """Refuse evidence of a version that is not the last which its history knows.
 
     Raises:
         EvidenceError: a tag was altered, or a publication was broken off.
     """
-    if chain.published(version.number, version.evidence):
-        return
-    where, last = f"{version.name}/{version.number}", chain.last(version.number, *SEALED)
-    if last is None:
+    where, known = f"{version.name}/{version.number}", chain.evidence(version.number)
+    if not known:
         raise EvidenceError(f"{where}: nobody published it by the rules; run it again")
-    raise EvidenceError(_unlike(where, version.evidence, last.evidence))
+    if version.evidence != known:
+        raise EvidenceError(_unlike(where, version.evidence, known))
+
+
+def require_current(chain: Chain, judged: Version, grounds: Grounds) -> None:
+    """Refuse a judgement by evidence that was renewed since.
+
+    Raises:
+        Renewed: with the version whose evidence it was.
+    """
+    for one in grounds:
+        if one.version and chain.evidence(one.version) != one.evidence:
+            raise Renewed(
+                f"{judged.name}/{judged.number}: it was judged by evidence "
+                f"{one.evidence[:12]} of version {one.version}, of which the history has "
+                f"other by now; judge it again"
+            )
 
 
 def _unlike(where: str, here: str, there: str) -> str:
@@ -109,14 +137,14 @@ class Docket:
         judged: Judged,
         evidence: Evidence,
         before: Seal,
-        chain: Chain,
+        grounds: Grounds,
         *,
         stale: bool,
     ) -> str:
         """Write the files of a decision beside what `aside` holds; returns the seal's digest.
 
-        The seal is the one `before` with what the decision changes; what it was made beside
-        is named as the history has it. `stale`: a signature stands there, of the seal before.
+        The seal is the one `before` with what the decision changes. `stale`: a signature
+        stands there, of the seal before.
         """
         version, decision = judged.version, judged.decision
         decided = layout.document(decision.as_json())
@@ -125,8 +153,7 @@ class Docket:
             version, evidence, version.evidence,
             decision=layout.keep(aside, layout.DECISION, layout.DECISIONS, decided),
             policy=layout.keep(aside, layout.POLICY, layout.POLICIES, ruled),
-            parent=self._reference(chain, decision.parent),
-            champion=self._reference(chain, decision.champion),
+            parent=grounds.parent, champion=grounds.champion,
             files={**before.files, **sealing.digests(aside)},
             tags={**before.tags, **judged.marks},
             metrics=before.metrics, params=before.params, card=judged.card,
@@ -156,18 +183,32 @@ class Docket:
         layout.shelve(aside, f"{layout.SEALS}/{made.digest[:12]}.json", made.text.encode())
         return made
 
-    def _reference(self, chain: Chain, weights: str) -> Reference:
-        """The version of these weights as it stands; only the weights where there is none.
+    def grounds(self, chain: Chain, judged: Version, decision: Decision) -> Grounds:
+        """What a decision on a version was made from, as it says and the registry has it.
 
         Raises:
-            EvidenceError: it stands with evidence that the history does not know.
+            EvidenceError: parent or champion stand with other evidence than the history's last.
         """
+        candidate, parent, champion = decision.evidence
+        own = {"version": judged.number, "weights": judged.weights}
+        return Grounds(
+            Reference(**own, evidence=candidate or judged.evidence),
+            self._reference(chain, decision.parent, parent),
+            self._reference(chain, decision.champion, champion),
+        )
+
+    def _reference(self, chain: Chain, weights: str, evidence: str) -> Reference:
+        """The version of these weights; only the weights where there is none."""
         found = self._backend.search(chain.model, weights) if weights else []
-        sealed = next((v for v in found if v.evidence), None)
+        known = chain.versions_of(weights)
+        held = (v for v in found if v.number in known or not known)
+        sealed = next((v for v in held if v.evidence), None)
         if sealed is None:
             return Reference(weights=weights)
         require_published(chain, sealed)
-        return Reference(version=sealed.number, weights=weights, evidence=sealed.evidence)
+        return Reference(
+            version=sealed.number, weights=weights, evidence=evidence or sealed.evidence
+        )
 
 
 def _seal(

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 PROFILE = "profile"
-"""The part of a run, and the kind of part, that says what a model costs."""
+"""The part of a run, and the kind of part, that says what a model costs to run."""
+COSTS = (PROFILE, "storage")
+"""The same of all that it costs, disk included."""
 
 
 class Verdict(StrEnum):
@@ -106,6 +108,15 @@ class Case:
     looks: Mapping[str, int] = field(default_factory=dict)
     today: date = date.max
     _frames: "dict[int, pd.DataFrame]" = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def kept(self) -> tuple[str, str, str]:
+        """Under which digests a registry keeps the evidence of each; empty for none."""
+        candidate, parent, champion = (
+            known.kept if known else ""
+            for known in (self.candidate, self.parent, self.champion)
+        )
+        return candidate, parent, champion
 
     def records(self, part: Part) -> "pd.DataFrame":
         """The part's completed records, completed once for all rules.

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audits.errors import EvidenceError, MeasureError
 from audits.evidence import Evidence
-from registry.finding import PROFILE, Approval, Case, Finding, Verdict
+from registry.finding import COSTS, Approval, Case, Finding, Verdict
 from registry.judging import Required, holm_steps
 from registry.looking import plural
 from registry.policy import Policy
@@ -23,7 +23,7 @@ from registry.rules import Absolute, AnyRule, NoWorse
 
 __all__ = ["Approval", "Case", "Decision", "Finding", "Verdict", "choose", "decide"]
 
-FORMAT = 3
+FORMAT = 4
 NAMED = 0.05
 """Chance of naming one measure as worse, among all that were compared, where none is."""
 
@@ -35,7 +35,8 @@ class Decision:
     Digests of the weights it is about and of those it was compared with ("" for none) bind
     it: it says nothing about any other version, and nothing once the champion has changed.
     With the evidence of those weights, `approvals`, `looks` and the day it was made `on`
-    (waivers lapse), `decide` gives it again.
+    (waivers lapse), `decide` gives it again. `evidence` holds the digests under which a
+    registry keeps that of candidate, parent and champion ("" where it was not read from one).
     """
 
     subject: str
@@ -48,15 +49,22 @@ class Decision:
     on: str = date.max.isoformat()
     approvals: tuple[Approval, ...] = ()
     looks: Mapping[str, int] = field(default_factory=dict)
+    evidence: tuple[str, str, str] = ("", "", "")
 
     def same_as(self, other: "Decision | None") -> bool:
-        """Whether the other comes to the same, on whatever day and in whatever words."""
+        """Whether the other comes to the same, on whatever day and in whatever words.
+
+        So may one that was made beside evidence of a champion that was renewed since.
+        """
         return other is not None and self._wordless() == other._wordless()
 
     def _wordless(self) -> "Decision":
         """Verdicts, numbers and digests: code may put them into other words tomorrow."""
         return replace(
-            self, on="", findings=tuple(replace(f, because="") for f in self.findings)
+            self,
+            on="",
+            evidence=("", "", ""),
+            findings=tuple(replace(f, because="") for f in self.findings),
         )
 
     @property
@@ -140,7 +148,7 @@ def decide(policy: Policy, case: Case) -> Decision:
 
     PASS needs every hard rule to pass or to be waived by somebody who answers for it today,
     and at least one hard absolute rule about its answers that passes by itself: having
-    nothing to compare with proves nothing, and neither does a size.
+    nothing to compare with proves nothing, and neither does a size or a diagnostic.
     """
     checked = _asserted(policy.rules, tuple(rule.check(case) for rule in policy.rules), case)
     checked = _regressed(policy.rules, checked)
@@ -167,6 +175,7 @@ def decide(policy: Policy, case: Case) -> Decision:
         case.today.isoformat(),
         case.approvals,
         {name: n for name, n in sorted(case.looks.items()) if n > 1},
+        case.kept,
     )
 
 
@@ -175,8 +184,9 @@ def _proves(rule: AnyRule, finding: Finding, case: Case) -> bool:
     if not isinstance(rule, Absolute) or not rule.hard:
         return False
     found = case.candidate.find(rule.measure)
-    answered = found is not None and found[0].kind != PROFILE
-    return answered and finding.verdict is Verdict.PASS
+    if found is None or found[0].kind in COSTS or found[1].diagnostic:
+        return False
+    return finding.verdict is Verdict.PASS
 
 
 def _asserted(

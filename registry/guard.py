@@ -148,19 +148,46 @@ class Guard:
 
         Raises:
             EvidenceError: the champion alias is neither where the history says nor where it
-                was before the last move.
+                was before the last move, or the champion was deleted.
         """
         name, pointed = chain.model, self.pointed(chain.model, CHAMPION)
+        self.require_there(chain, pointed)
         if interrupted(chain, pointed):
             self.follow(name, chain)
         elif (said := misplaced(chain, pointed)) and self.history(name).head == chain.head:
             raise EvidenceError(said)  # with another head, somebody moved it by the rules
 
+    def require_there(self, chain: Chain, pointed: str | None) -> None:
+        """Refuse a champion whose version was deleted, and its alias with it.
+
+        Raises:
+            EvidenceError: with the way back, where there is one.
+        """
+        champion = chain.champion
+        if pointed is not None or champion is None or self.there(chain.model, champion):
+            return
+        back = next((v for v in chain.champions if self.there(chain.model, v)), None)
+        way = f", or go back: `assay rollback {chain.model} --to {back} --by YOU`"
+        raise EvidenceError(
+            f"{chain.model}/{champion}: the champion was deleted; restore it from a backup"
+            f"{way if back else ', or publish under another name'}"
+        )
+
+    def there(self, name: str, number: str) -> bool:
+        """Whether a version was not deleted."""
+        return self._backend.version(name, number) is not None
+
+    def previous(self, chain: Chain) -> str:
+        """The version that the alias `previous` belongs at; empty where there is none."""
+        before = chain.move.replaces if chain.move else ""
+        return before if before and self.there(chain.model, before) else ""
+
     def follow(self, name: str, chain: Chain) -> None:
         """Point the aliases where the history says, until it has not moved meanwhile."""
         while move := chain.move:
-            if move.replaces and self.pointed(name, PREVIOUS) != move.replaces:
-                self._backend.point(name, PREVIOUS, move.replaces)
+            before = self.previous(chain)
+            if (self.pointed(name, PREVIOUS) or "") != before:
+                self._backend.point(name, PREVIOUS, before)
             if self.pointed(name, CHAMPION) != move.version:
                 self._backend.point(name, CHAMPION, move.version)
             again = self.history(name)
@@ -314,6 +341,17 @@ def earlier(chain: Chain, to: str | None) -> str:
             "promote it by a decision"
         )
     return number
+
+
+def returning(back: Entry) -> str:
+    """Why no gate makes a version champion again that somebody went back from."""
+    why = f" ({one_line(back.note)})" if back.note else ""
+    where = f"{back.model}/{back.replaces}"
+    return (
+        f"{where}: {one_line(back.by)} went back from it to version {back.version} on "
+        f"{back.at[:10]}{why}, and no rule knows why; whoever wants it again: "
+        f"`assay promote {where} --by YOU`"
+    )
 
 
 def misplaced(chain: Chain, pointed: str | None) -> str:

@@ -103,6 +103,11 @@ class Chain:
         """Number of the version that is champion, or None."""
         return self.move.version if self.move else None
 
+    @property
+    def champions(self) -> list[str]:
+        """Every version that was champion, the last one first, each once."""
+        return list(dict.fromkeys(e.version for e in reversed(self.entries) if e.kind in MOVES))
+
     def holds(self, anchor: str) -> bool:
         """Whether an anchor's entry is in the chain. An empty anchor says nothing."""
         if not anchor:
@@ -116,12 +121,10 @@ class Chain:
         found = (e for e in reversed(self.entries) if e.kind in kinds and e.version == version)
         return next(found, None)
 
-    def published(self, version: str, evidence: str) -> bool:
-        """Whether this was all that was known of a version, at some time."""
-        return any(
-            e.kind in SEALED and (e.version, e.evidence) == (version, evidence)
-            for e in self.entries
-        )
+    def evidence(self, version: str) -> str:
+        """Digest of all that is known of a version; empty where nothing was published."""
+        sealed = self.last(version, *SEALED)
+        return sealed.evidence if sealed else ""
 
     @property
     def ruling(self) -> list[Entry]:
@@ -138,9 +141,22 @@ class Chain:
         """The chain as it stood when it had so many entries."""
         return Chain(self.model, self.entries[:seq], self.numbers[:seq], self.lost)
 
+    def versions_of(self, weights: str) -> list[str]:
+        """The versions that were published as these weights: one, if all is well."""
+        return list(dict.fromkeys(e.version for e in self.entries if e.weights == weights))
+
     def weights(self, version: str) -> str:
         """What a version is, by the first entry about it; empty where there is none."""
         return next((e.weights for e in self.entries if e.version == version), "")
+
+    def left(self, version: str) -> Entry | None:
+        """The rollback from a version, where nothing made it champion again since."""
+        for entry in reversed(self.entries):
+            if entry.kind in MOVES and entry.version == version:
+                return None
+            if entry.kind == "rollback" and entry.replaces == version:
+                return entry
+        return None
 
     def before(self, version: str) -> str:
         """The champion that a version replaced when it was last promoted; empty for none.

@@ -10,7 +10,7 @@ of alpha stays spent: a rule that is given more looks afterwards finds so many o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from audits.errors import EvidenceError, SpecError
@@ -20,7 +20,7 @@ from registry.gate import Decision
 from registry.judging import Required
 from registry.policy import Policy
 from registry.rules import Absolute, AnyRule, Rule
-from registry.store import Judgement
+from registry.store import Judgement, Store, Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,8 @@ def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[s
 
     A rule is recognised by its measure: a changed bound does not start the counting anew.
     Nor does a new name for a part that answers the same question. Of looks that spent more
-    of alpha than this rule's do, each counts as so many of them.
+    of alpha than this rule's do, each counts as so many of them; one that spent less counts as
+    one, for whoever saw what came of it could have judged those records by this rule.
     """
     found: dict[str, int] = {}
     for rule in rules:
@@ -106,6 +107,16 @@ def looks(rules: Iterable[AnyRule], before: Sequence[Look], now: Look) -> dict[s
         if gone := _spent_before(part, tail, before, now, rule):
             found[rule.id] = math.ceil(gone / rule.spent - 1e-9) + 1
     return found
+
+
+def looked(store: Store, version: Version, judged: Iterable[Judgement]) -> list[Look]:
+    """Judgements of a version as looks, each with what it was about at hand."""
+    return [Look.of(one, partial(store.case_then, version, one)) for one in judged]
+
+
+def looks_at(judged: Judgement, policy: Policy, before: Sequence[Look]) -> dict[str, int]:
+    """Which look each rule of a policy takes, or took, at what was judged once."""
+    return looks(policy.rules, before, Look(None, judged.parts, judged.bases))
 
 
 def _spent_before(
@@ -122,7 +133,7 @@ def _spent_before(
             continue  # the rule has not seen these records yet
         for name, asked in every.items():
             if asked and not any(look.passed(then, rule) for then in asked):
-                spent = max(then.spent for then in asked)
+                spent = max(rule.spent, *(then.spent for then in asked))
                 records = look.parts[name]
                 seen[records] = max(spent, seen.get(records, 0.0))
     return sum(seen.values())

@@ -84,7 +84,9 @@ def open_store(
     with FileLock(f"{database}.lock"):  # two openers must not both create the tables
         if not database.exists():
             _create(database)
-        return VersionStore(Mlflow(f"sqlite:///{database}"), root, key=key)
+        alone = artifact_root is None or root == database.parent
+        backend = Mlflow(f"sqlite:///{database}", within=database.parent if alone else None)
+        return VersionStore(backend, root, key=key)
 
 
 def _place(uri: str) -> str:
@@ -93,11 +95,15 @@ def _place(uri: str) -> str:
 
 
 class Mlflow:
-    """The calls we make of an MLflow database or server, few and batched."""
+    """The calls we make of an MLflow database or server, few and batched.
 
-    def __init__(self, uri: str) -> None:
+    `within` is the folder below which all files must lie that are written; None: anywhere.
+    """
+
+    def __init__(self, uri: str, *, within: Path | None = None) -> None:
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
+        self._within = within
         self._client = _connect(uri)
         self._experiments: dict[str, str] = {}
         self._bases: dict[str, str] = {}
@@ -160,13 +166,18 @@ class Mlflow:
             self._client.log_inputs(run, [_input(d) for d in datasets])
 
     def facts(self, run: str) -> Facts:
-        """What a run has logged. EvidenceError where there is no such run."""
+        """What a run has logged. EvidenceError where there is no such run, or none any more."""
         from mlflow.exceptions import MlflowException
 
         try:
             held = self._client.get_run(run)
         except MlflowException as error:
             raise EvidenceError(f"run {run}: it is not there ({_first(error)})") from error
+        if held.info.lifecycle_stage != "active":
+            raise EvidenceError(
+                f"run {run}: it was deleted, and `mlflow gc` will take its files for good; "
+                f"`mlflow runs restore --run-id {run}` brings it back"
+            )
         return Facts(
             dict(held.data.metrics), dict(held.data.params), str(held.info.artifact_uri)
         )
@@ -179,7 +190,18 @@ class Mlflow:
         return (*sorted(str(place) for place in places), *state)
 
     def upload(self, run: str, folder: Path, place: str | None = None) -> None:
-        """Add the files of a folder to a run's artifacts, below `place`."""
+        """Add the files of a folder to a run's artifacts, below `place`.
+
+        Raises:
+            EvidenceError: they lie elsewhere than the database, as those of a copied one do.
+        """
+        base = _path(self._base(run))
+        if self._within and base and not base.resolve().is_relative_to(self._within):
+            raise EvidenceError(
+                f"{self._within}: this is a copy of a registry whose files lie in {base}, and "
+                "writing to it would change those of the original; work there, or begin an "
+                "empty one"
+            )
         self._client.log_artifacts(run, str(folder), place)
 
     def fetch(self, run: str, path: str, aside: Path) -> Path:
@@ -189,12 +211,10 @@ class Mlflow:
             EvidenceError: it is not there, or the registry does not answer.
         """
         from mlflow.exceptions import MlflowException
-        from mlflow.utils.file_utils import local_file_uri_to_path
 
         try:
-            base = self._base(run)
-            if base.startswith("file:"):
-                return Path(local_file_uri_to_path(base)) / path
+            if base := _path(self._base(run)):
+                return base / path
             return Path(self._client.download_artifacts(run, path, str(aside)))
         except (MlflowException, OSError) as error:
             raise EvidenceError(
@@ -269,8 +289,11 @@ class Mlflow:
             return None
 
     def point(self, name: str, alias: str, number: str) -> None:
-        """Move an alias."""
-        _patiently(lambda: self._client.set_registered_model_alias(name, alias, number))
+        """Move an alias; take it away where no number is given."""
+        if number:
+            _patiently(lambda: self._client.set_registered_model_alias(name, alias, number))
+        else:
+            _patiently(lambda: self._client.delete_registered_model_alias(name, alias))
 
     def marks(self, name: str) -> Mapping[str, str]:
         """The tags of the registered model itself; none where there is no such model."""
@@ -357,6 +380,13 @@ class Mlflow:
                 input_example=({"prompt": ["Once upon a time"]}, {"max_new_tokens": 64}),
                 pip_requirements=list(publication.requirements),
             )
+
+
+def _path(uri: str) -> Path | None:
+    """The folder that a `file:` address means; None for any other."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(uri)) if uri.startswith("file:") else None
 
 
 def _create(database: Path) -> None:

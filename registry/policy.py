@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 from audits.estimand import Better, Declared
 from audits.settings import Settings
 from registry.documents import read_yaml, validate
-from registry.finding import PROFILE
+from registry.finding import COSTS, PROFILE
 from registry.rules import Absolute, AnyRule
 
 SMALLEST = f"{PROFILE}/size_bytes"
@@ -127,7 +127,7 @@ def lint(policy: Policy, declared: Mapping[str, Better]) -> list[str]:
                 f"{declared[rule.measure]}; use {_instead(rule.kind)}"
             )
     proving = [r.measure for r in policy.rules if r.hard and isinstance(r, Absolute)]
-    if proving and all(name.startswith(f"{PROFILE}/") for name in proving):
+    if proving and all(name.partition("/")[0] in COSTS for name in proving):
         problems.append(
             f"policy {policy.name}: its hard absolute rules ask only what the model "
             "costs, and none what it answers, so it would promote nothing; add one that "

@@ -1,6 +1,7 @@
 """What does a registry hold about a version, and is that what was put on record?"""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +26,9 @@ from registry.store import (
     approvals_in,
     model_name,
 )
+
+RENEWING_TRIES, RENEWING_S = 5, 0.2
+"""How long another process may take from an entry of new evidence to its tags."""
 
 
 class Reader:
@@ -72,6 +76,7 @@ class Reader:
         if alias != CHAMPION:
             return found
         chain, pointed = self._guard.chain(name), found.number if found else None
+        self._guard.require_there(chain, pointed)
         if interrupted(chain, pointed):
             return self.version(name, chain.champion or "")
         if said := misplaced(chain, pointed):
@@ -79,8 +84,7 @@ class Reader:
         return found
 
     def _require_previous(self, name: str, found: Version | None) -> None:
-        move = self.history(name).move
-        before, pointed = move.replaces if move else "", found.number if found else ""
+        before, pointed = self.previous(self.history(name)), found.number if found else ""
         if pointed != before:
             raise EvidenceError(
                 f"{name}: the alias {PREVIOUS} points at {pointed or 'none'}, and the history "
@@ -102,7 +106,12 @@ class Reader:
             EvidenceError: something was altered, or the history knows of other evidence.
         """
         version = self.version(name, number)
-        require_published(self.history(name), version)  # read last: an entry precedes its tags
+        for _ in range(RENEWING_TRIES):  # an entry precedes its tags
+            if self.history(name).evidence(number) in ("", version.evidence):
+                break
+            time.sleep(RENEWING_S)
+            version = self.version(name, number)
+        require_published(self.history(name), version)
         return self._read(version)
 
     def attachment(self, version: Version, path: str) -> Path:
@@ -223,6 +232,10 @@ class Reader:
     def signed_head(self, name: str) -> tuple[str, str]:
         """The anchor that was signed last, and its signature; empty where none was."""
         return self._guard.signed_head(name)
+
+    def previous(self, chain: Chain) -> str:
+        """The version that the alias `previous` belongs at; empty where there is none."""
+        return self._guard.previous(chain)
 
     def pointed(self, name: str, alias: str) -> str | None:
         """Number of the version an alias points at, sealed or not."""

@@ -252,6 +252,7 @@ class Store(Protocol):
         Raises:
             EvidenceError: the decision is about other weights, or the earlier seal or the
                 history does not verify.
+            Renewed: it was made from evidence that is not the last any more.
         """
         ...
 
@@ -314,11 +315,12 @@ class Store(Protocol):
         `expected_champion` is the number of the version the decision was made against (None:
         there was none). A version that is champion already, with a decision that allows
         it, counts as promoted. Of several at once one wins and the others are refused. A
-        promotion that was interrupted before is finished first.
+        promotion that was interrupted before is finished first. A version that somebody went
+        back from by a rollback is promoted again by a person (`by`) and not by the gate.
 
         Raises:
             GateRefused: the decision does not allow it, is not the one on record, is about
-                other weights, or the champion has moved since.
+                other weights, or the champion has moved since; or a person went back from it.
             EvidenceError: the history does not verify, or the alias was moved by hand.
         """
         ...
@@ -369,6 +371,10 @@ class Store(Protocol):
 
     def signed_head(self, name: str) -> tuple[str, str]:
         """The anchor that was signed last, and its signature; empty where none was."""
+        ...
+
+    def previous(self, chain: Chain) -> str:
+        """The version that `previous` belongs at; empty where it was deleted, or none was."""
         ...
 
     def pointed(self, name: str, alias: str) -> str | None:

@@ -154,8 +154,11 @@ class Memory:
         return self.version(name, number) if number else None
 
     def point(self, name: str, alias: str, number: str) -> None:
-        """Move an alias."""
-        self.aliases[name, alias] = number
+        """Move an alias; take it away where no number is given."""
+        if number:
+            self.aliases[name, alias] = number
+        else:
+            self.aliases.pop((name, alias), None)
 
     def marks(self, name: str) -> Mapping[str, str]:
         """The tags of the registered model itself."""

@@ -1,227 +1,30 @@
-"""What does a reviewer find in the registry, and in which order does it appear there?"""
+"""How is a version judged, and how does it become champion?"""
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from audits.errors import EvidenceError, GateRefused, SpecError
-from registry import bundle, card, layout, wrapping
+from registry import card, layout
 from registry import seal as sealing
-from registry.backend import Backend
-from registry.docket import Docket, Judged, Published
+from registry.docket import Judged, require_current
 from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
-from registry.guard import earlier, interrupted, misplaced, require_short, utc_now
-from registry.history import GATE, PUBLISHER, SEALED, Chain, Entry
-from registry.reading import Reader
+from registry.guard import earlier, interrupted, misplaced, require_short, returning
+from registry.history import GATE, SEALED, Chain, Entry
+from registry.publishing import PublishingStore
 from registry.resting import lapsed
-from registry.seal import Seal
-from registry.store import (
-    CANDIDATE,
-    CHAMPION,
-    Dataset,
-    Publication,
-    Value,
-    Version,
-    belongs,
-    model_name,
-    permit,
-)
+from registry.store import CANDIDATE, CHAMPION, Version, belongs, model_name, permit
 
 NOTE = 1000
 """Characters of a tag's note that the history keeps."""
-DESCRIPTION = 5000
-"""Characters a server's database keeps of a description; SQLite keeps all."""
 
 
-class VersionStore(Reader):
+class VersionStore(PublishingStore):
     """`registry.store.Store` on whatever `backend` keeps things in."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        root: Path | None,
-        *,
-        key: Path | None = None,
-        memory: Path | None = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        super().__init__(backend, root, key=key, memory=memory, clock=clock)
-        self._docket = Docket(backend, key=key)
-        self._subjects: dict[str, card.Subject] = {}
-
-    def begin(
-        self,
-        experiment: str,
-        title: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        params: Mapping[str, Value] | None = None,
-        datasets: Sequence[Dataset] = (),
-    ) -> str:
-        """Open the parent run of a pipeline run; returns its id."""
-        place = (self._root / "runs").as_uri() if self._root else None
-        run = self._backend.start(
-            self._backend.experiment(experiment, place), title, _ours(tags)
-        )
-        self._backend.log(run, params=params, datasets=datasets)
-        return run
-
-    def child(
-        self,
-        parent: str,
-        title: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        params: Mapping[str, Value] | None = None,
-        metrics: Mapping[str, float] | None = None,
-        artifacts: Mapping[str, Path] | None = None,
-        datasets: Sequence[Dataset] = (),
-    ) -> str:
-        """Record a finished stage below a pipeline run; returns the id of its run."""
-        home = self._backend.experiment_of(parent)
-        run = self._backend.start(home, title, _below(parent) | _ours(tags))
-        self._backend.log(run, params=params, metrics=metrics, datasets=datasets)
-        self._attach(run, artifacts)
-        self._backend.end(run, ok=True)
-        return run
-
-    def attach(
-        self,
-        run: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        metrics: Mapping[str, float] | None = None,
-        artifacts: Mapping[str, Path] | None = None,
-        note: str = "",
-    ) -> None:
-        """Add to a run (the HTML report, totals). Metrics must be finite."""
-        words = {"mlflow.note.content": note} if note else {}
-        self._backend.log(run, metrics=metrics, tags=_ours(tags) | words)
-        self._attach(run, artifacts)
-
-    def finish(self, run: str, *, ok: bool = True) -> None:
-        """Close a run as finished or failed."""
-        self._backend.end(run, ok=ok)
-
-    def publish(self, publication: Publication, *, parent: str) -> Version:
-        """Make the version of these weights, or add evidence to the one there is.
-
-        First the run's files, then the version, then the entry of the history with the seal
-        of all that is published, then the numbers a reviewer sees, and last the tag that
-        makes it a version: what is interrupted before is completed next time.
-        """
-        name, weights = model_name(publication.name), publication.evidence.subject
-        with self._turn(name), tempfile.TemporaryDirectory() as tmp:
-            aside, chain = Path(tmp), self._guard.chain(name)
-            found = next(iter(self._backend.search(name, weights)), None)
-            if found is None and chain.entries and not self._backend.search(name):
-                raise EvidenceError(
-                    f"{name}: its versions were deleted and its history was not; restore them "
-                    "from a backup, or publish under another name"
-                )
-            before = self._seal_before(chain, found)
-            known = self._read(found, before.evidence) if found and before else None
-            evidence = bundle.join(known, publication.evidence)
-            digest = bundle.write(evidence, aside / layout.EVIDENCE)
-            if found and before and digest == before.evidence == found.evidence:
-                return self.version(name, found.number)
-            if found and before:
-                self._require_same_model(found, publication)
-            run = found.run if found else self._variant_run(publication, parent)
-            subject = self._subjects[digest] = card.Subject.of(
-                name, publication.title, evidence
-            )
-            (aside / layout.CARD).write_text(card.render(subject), "utf-8")
-            layout.gather(publication.attachments, aside)
-            files = self._upload(run, publication, aside, whole=before is None)
-            text = card.render(subject, limit=self._limit)
-            number = found.number if found else self._backend.register(
-                name, run, tags=_marks(publication), description=text
-            )  # fmt: skip
-            now = self._backend.version(name, number)
-            if now is None:
-                raise EvidenceError(f"{name}/{number}: the version vanished; publish it again")
-            # A verdict on other evidence is none on this.
-            marks = {
-                **_marks(publication),
-                **({"assay.verdict": ""} if now.verdict else {}),
-                "assay.evidence": digest,
-                "assay.sealed": digest,
-            }
-            new = Published(
-                now, evidence, digest, self._left(now, before) | files, marks,
-                bundle.metrics(subject.measures),
-                {k: str(v) for k, v in publication.params.items()}, text,
-            )  # fmt: skip
-            seal = self._seal(now, new, before)
-            self._backend.log(
-                run, params=seal.params, metrics=seal.metrics, tags=_ours(publication.tags),
-                datasets=publication.datasets,
-            )  # fmt: skip
-            self._backend.describe(now, tags=_sealed_last(seal.tags), description=text)
-            self._backend.end(run, ok=True)
-            return self.version(name, number)
-
-    def _require_same_model(self, found: Version, publication: Publication) -> None:
-        """Refuse to add evidence to a version that loads anything but the model in hand.
-
-        Raises:
-            EvidenceError: with the first file that differs.
-        """
-        stored = self.attachment(found, layout.MODEL)
-        with tempfile.TemporaryDirectory() as tmp:
-            self._backend.write_model(Path(tmp) / layout.MODEL, publication)
-            wrong = wrapping.otherwise(stored, Path(tmp) / layout.MODEL, publication.folder)
-        if wrong:
-            raise EvidenceError(
-                f"{found.name}/{found.number}: it was published with another model about these "
-                f"weights: {wrong}; look who published it, and publish under another name"
-            )
-
-    def _seal_before(self, chain: Chain, found: Version | None) -> Seal | None:
-        """What a version was last sealed as; None where it never was."""
-        last = chain.last(found.number, *SEALED) if found else None
-        if found is None or last is None:
-            return None
-        return sealing.read(self.attachment(found, layout.SEALS).parent, last.seal)
-
-    def _left(self, now: Version, before: Seal | None) -> dict[str, str]:
-        """Evidence that a broken-off publication left, by its names; no index refers to it."""
-        if before is None:
-            return {}
-        held = sealing.digests(self.attachment(now, layout.EVIDENCE), skip=())
-        found = {f"{layout.EVIDENCE}/{path}": digest for path, digest in held.items()}
-        return {
-            path: digest
-            for path, digest in found.items()
-            if path not in before.files and bundle.PLACE.fullmatch(path)
-        }
-
-    def _seal(self, now: Version, new: Published, before: Seal | None) -> Seal:
-        """Seal what is published, and put that on record."""
-        with tempfile.TemporaryDirectory() as tmp:
-            seal = self._docket.publish(Path(tmp), new, before)
-            self._backend.upload(now.run, Path(tmp))
-        sealed = replace(now, evidence=new.digest, weights=seal.weights)
-
-        def write(chain: Chain) -> Entry | None:
-            last = chain.last(now.number, *SEALED)
-            if last is not None and last.seal == seal.digest:
-                return None
-            return self._guard.entry(
-                chain, "publication", sealed, seal=seal.digest, by=PUBLISHER
-            )
-
-        self._guard.append(now.name, write)
-        return seal
 
     def vouch(self, name: str) -> Chain:
         """Sign a history as it stands, with all that was written without the key."""
@@ -246,6 +49,9 @@ class VersionStore(Reader):
             now = held.version
             if self.recorded(now, decision):
                 return now
+            grounds = self._docket.grounds(chain, now, decision)
+            require_current(chain, now, grounds)
+            decision = replace(decision, evidence=grounds.evidence)
             require_short(self._ruled(chain, now, decision, sealing.digest(b"")))
             if now.verdict:
                 self._backend.describe(now, tags={"assay.verdict": ""})
@@ -263,7 +69,7 @@ class VersionStore(Reader):
                 Judged(now, decision, policy, marks, text),
                 self._subject(now).evidence,
                 before,
-                chain,
+                grounds,
                 stale=(held.folder / layout.SIGNATURE).is_file(),
             )
             self._backend.upload(now.run, Path(tmp))
@@ -271,9 +77,12 @@ class VersionStore(Reader):
             rest = {k: v for k, v in marks.items() if k != "assay.verdict"}
             self._backend.describe(now, tags=rest, description=text)
             self._enter_approvals(now, decision)
-            self._guard.append(
-                now.name, lambda chain: self._ruled(chain, now, decision, sealed)
-            )
+
+            def write(chain: Chain) -> Entry:
+                require_current(chain, now, grounds)
+                return self._ruled(chain, now, decision, sealed)
+
+            self._guard.append(now.name, write)
             self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
 
@@ -313,13 +122,15 @@ class VersionStore(Reader):
         note: str = "",
     ) -> Version:
         """Make a version champion: first in the history, then by its aliases."""
-        name, number = version.name, version.number
+        name, number, by = version.name, version.number, _named(by, "promotion")
 
         def write(chain: Chain) -> Entry | None:
             self._guard.align(chain)
             now = self.version(name, number)
             champion = self.version(name, chain.champion) if chain.champion else None
             permit(now, decision, champion, expected_champion)
+            if by == GATE and (back := chain.left(number)):
+                raise GateRefused(returning(back))
             judged = chain.last(number, "decision")
             if judged is None or not self._on_record(now, decision, judged):
                 raise GateRefused(
@@ -347,12 +158,15 @@ class VersionStore(Reader):
     def rollback(self, name: str, *, to: str | None = None, by: str, note: str = "") -> Version:
         """Make the champion before (or version `to`, which once was) champion again."""
         by = _named(by, "rollback")
-        if to is not None:
-            self._put_back(name, by)
         champion = self.history(name).champion
+        # Where the champion was deleted, no alias can be put back: going back mends it.
+        there = champion is None or self._guard.there(name, champion)
+        if to is not None and there:
+            self._put_back(name, by)
 
         def write(chain: Chain) -> Entry | None:
-            self._guard.align(chain)
+            if to is None or there:
+                self._guard.align(chain)
             if chain.champion != champion:
                 raise GateRefused(
                     f"{name}: the champion is version {chain.champion} and no longer "
@@ -361,22 +175,33 @@ class VersionStore(Reader):
             target = self.version(name, earlier(chain, to))
             if target.number == chain.champion:
                 return None
-            judged = chain.last(target.number, "decision")
-            if judged is None:
-                raise GateRefused(f"{name}/{target.number}: it was never judged; judge it")
-            self._require_sealed(target, judged)
-            last = self.decision(target)
-            if last is None or last.verdict is Verdict.FAIL:
-                said = last.sentence if last else "it is to be judged again"
-                raise GateRefused(f"{name}/{target.number}: not rolled back to; {said}")
-            rests = sealing.judgement(self._shelves(target), judged)
-            if gone := lapsed(rests, f"{name}/{target.number}", self._guard.today):
-                raise GateRefused(f"not rolled back to; {gone[0]}")
+            judged = self._require_fit(chain, target)
             return self._guard.move(chain, "rollback", target, judged, by=by, note=note)
 
         chain = self._guard.append(name, write)
         self._guard.follow(name, chain)
         return self.version(name, chain.champion or "")
+
+    def _require_fit(self, chain: Chain, target: Version) -> Entry:
+        """The judgement by which a version may be gone back to.
+
+        Raises:
+            GateRefused: it was never judged, failed by now, or a waiver has lapsed.
+            EvidenceError: it is not what was judged.
+        """
+        where = f"{target.name}/{target.number}"
+        judged = chain.last(target.number, "decision")
+        if judged is None:
+            raise GateRefused(f"{where}: it was never judged; judge it")
+        self._require_sealed(target, judged)
+        last = self.decision(target)
+        if last is None or last.verdict is Verdict.FAIL:
+            said = last.sentence if last else "it is to be judged again"
+            raise GateRefused(f"{where}: not rolled back to; {said}")
+        rests = sealing.judgement(self._shelves(target), judged)
+        if gone := lapsed(rests, where, self._guard.today):
+            raise GateRefused(f"not rolled back to; {gone[0]}")
+        return judged
 
     def _put_back(self, name: str, by: str) -> None:
         """Point aliases that were moved by hand where the history says, and note that."""
@@ -426,57 +251,6 @@ class VersionStore(Reader):
                 "model; register it again"
             )
 
-    @property
-    def _limit(self) -> int:
-        return 0 if self._root else DESCRIPTION
-
-    @contextmanager
-    def _turn(self, name: str) -> Iterator[None]:
-        """One writer at a time per model, where writers share a file system."""
-        with FileLock(self._root / f".{name}.lock") if self._root else nullcontext():
-            yield
-
-    def _attach(self, run: str, artifacts: Mapping[str, Path] | None) -> None:
-        if artifacts:
-            with tempfile.TemporaryDirectory() as tmp:
-                layout.gather(artifacts, Path(tmp))
-                self._backend.upload(run, Path(tmp))
-
-    def _variant_run(self, publication: Publication, parent: str) -> str:
-        """The run of a variant: the one an interrupted publication left, or a new one."""
-        home = self._backend.experiment_of(parent)
-        who = {"assay.model": publication.name, "assay.weights": publication.evidence.subject}
-        left = self._backend.find_run(home, who)
-        tags = _below(parent) | who
-        if left is None:
-            return self._backend.start(home, publication.title, tags)
-        self._backend.log(left, tags=tags)
-        return left
-
-    def _upload(
-        self, run: str, publication: Publication, aside: Path, *, whole: bool
-    ) -> dict[str, str]:
-        """Upload what is in `aside`, and the model too where it is `whole`; returns digests."""
-        files = sealing.digests(aside)
-        self._backend.upload(run, aside)
-        if not whole:
-            return files
-        with tempfile.TemporaryDirectory() as tmp:
-            self._backend.write_model(Path(tmp) / layout.MODEL, publication)
-            files |= sealing.digests(Path(tmp))
-            self._backend.upload(run, Path(tmp))
-        data = sealing.digests(publication.folder, skip=())
-        self._backend.upload(run, publication.folder, layout.DATA)
-        return files | {f"{layout.DATA}/{path}": digest for path, digest in data.items()}
-
-    def _subject(self, version: Version) -> card.Subject:
-        if version.evidence not in self._subjects:
-            title = version.tags.get("assay.variant", version.number)
-            self._subjects[version.evidence] = card.Subject.of(
-                version.name, title, self._read(version)
-            )
-        return self._subjects[version.evidence]
-
 
 def _named(by: str, what: str) -> str:
     """Somebody's name without needless spaces; refuses one that no tag may have."""
@@ -486,26 +260,3 @@ def _named(by: str, what: str) -> str:
             f"{what} by {by!r}: say who, in up to 100 letters, digits, spaces, _ . and -"
         )
     return name
-
-
-def _sealed_last(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tag that makes a version of it is set when all others are."""
-    last = "assay.sealed"
-    return {**{k: v for k, v in tags.items() if k != last}, last: tags[last]}
-
-
-def _marks(publication: Publication) -> dict[str, str]:
-    return {
-        **_ours(publication.tags),
-        "assay.weights": publication.evidence.subject,
-        "assay.variant": publication.title,
-        "assay.parent": str(publication.evidence.about.get("parent") or "none"),
-    }
-
-
-def _ours(tags: Mapping[str, str] | None) -> dict[str, str]:
-    return {f"assay.{key}": value for key, value in (tags or {}).items()}
-
-
-def _below(parent: str) -> dict[str, str]:
-    return {"mlflow.parentRunId": parent}

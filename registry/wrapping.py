@@ -6,6 +6,7 @@ weights first decides that, with a key or without; so it is held against what th
 publication of the same weights would have written.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,17 +60,28 @@ def _unlike(path: str, stored: Path, mine: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _loading(file: Path) -> object:
-    """What of an `MLmodel` decides about what is run; None where it says nothing of it."""
+    """What of an `MLmodel` decides about what is run; None where it says nothing of it.
+
+    That is which code, and what it is given where a request does not say.
+    """
     import yaml
 
     try:
         said = yaml.safe_load(file.read_text("utf-8"))
-        return {
+        flavors = {
             name: {k: v for k, v in flavor.items() if k not in MOVING}
             for name, flavor in said["flavors"].items()
         }
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        asked = {part: _fields(text) for part, text in (said.get("signature") or {}).items()}
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return flavors, asked
+
+
+def _fields(text: str | None) -> list[list[object]]:
+    """Name, type and default of each column or parameter of a signature."""
+    named = json.loads(text) if text else []
+    return [[field.get(key) for key in ("name", "type", "default")] for field in named]
 
 
 def _installed(file: Path) -> list[str]:

@@ -80,10 +80,17 @@ def settled(folder: Path) -> Borrowed | None:
 
     Raises:
         EvidenceError: its file cannot be read.
+        SpecError: it stands beside other files: a folder is a model of its own or stands for
+            one elsewhere.
     """
     file = folder / SHEET
     if not file.is_file():
         return None
+    beside = (f.name for f in folder.iterdir() if not f.name.startswith("."))
+    if other := min((name for name in beside if name != SHEET), default=""):
+        raise SpecError(
+            f"{file}: says that the model is elsewhere, beside {other}; remove one of them"
+        )
     try:
         return Borrowed.model_validate_json(file.read_text("utf-8"))
     except ValueError as error:

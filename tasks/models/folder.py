@@ -12,6 +12,7 @@ from typing import Any
 
 from audits.errors import SpecError
 from tasks.models.borrowing import settled
+from tasks.models.hub import FILES
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.msgpack", "*.h5")
 _TOKENIZERS = (
@@ -23,12 +24,9 @@ _TOKENIZERS = (
 )
 _HEADS = ("ForCausalLM", "ForMaskedLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
 """What the names of classes with a language head hold; people should see the first two."""
-_IDENTITY = (
-    "*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt",
-    "chat_template.jinja",
-)  # fmt: skip
+_NOTES = frozenset({"compression.json", "training.json", "membership.json"})
+"""Files that our stages leave beside a model, and that nothing which answers reads."""
+_ADAPTER = "adapter_config.json"
 _PLACES = {"_name_or_path", "name_or_path"}
 
 
@@ -45,6 +43,7 @@ def check_folder(path: Path) -> None:
         return
     if not path.is_dir():
         raise SpecError(f"{path}: there is no such folder; give the folder of a model")
+    settled(path)
     config = _json(path / "config.json", path)
     if "model_type" not in config:
         raise SpecError(
@@ -52,6 +51,11 @@ def check_folder(path: Path) -> None:
             "save the model with transformers' save_pretrained"
         )
     _require_head(path / "config.json", config)
+    if (path / _ADAPTER).exists():
+        raise SpecError(
+            f"{path / _ADAPTER}: an adapter beside a model is applied by some installations "
+            "and not by others; merge it into the weights and save these"
+        )
     for shard, listed in _shards(path).items():
         _check_shard(shard, listed)
     tokenizer_file(path)
@@ -127,7 +131,9 @@ def weights_digest(folder: Path) -> str:
     """Content hash of weights, configuration, tokenizer and generation defaults.
 
     Where the folder lies, and files that change no answer (README, recipes), do not count.
-    A GGUF file holds all of that: its SHA-256.
+    Every other file does that comes along with a model (`tasks.models.hub.FILES`), whatever
+    its name: which of several tokenizers is read, a configuration may say. A GGUF file holds
+    all of that: its SHA-256.
     """
     if (borrowed := settled(folder)) is not None:
         return borrowed.digest
@@ -146,17 +152,26 @@ def identity_files(folder: Path) -> dict[str, Path]:
     """The files that `weights_digest` covers, by name: all that the model's answers need."""
     if (file := gguf_file(folder)) is not None:
         return {file.name: file}
-    found = {f.name: f for pattern in _IDENTITY for f in folder.glob(pattern)}
+    found = {f.name: f for pattern in FILES for f in folder.glob(pattern)}
+    found = {name: file for name, file in found.items() if name not in _NOTES}
     return dict(sorted(found.items()))
 
 
 def _digest(file: Path) -> str:
-    if file.name.endswith("config.json"):
-        content = json.loads(file.read_text("utf-8"))
+    if file.name.endswith("config.json") and (content := _object(file)) is not None:
         kept = {k: v for k, v in content.items() if k not in _PLACES}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None for anything else, which is known by its bytes."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _require_head(file: Path, config: Mapping[str, Any]) -> None:

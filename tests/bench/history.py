@@ -9,8 +9,8 @@ from pathlib import Path
 
 from registry.history import Entry, replay
 from registry.mlflow_store import ENTRY, open_store
+from registry.retracing import verify_history
 from registry.store import HISTORY
-from registry.verifying import verify_history
 
 NAME = "bench"
 

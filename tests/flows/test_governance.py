@@ -1,6 +1,7 @@
 """What may be done with a champion, by whom, and what shows when it was done otherwise."""
 
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -195,6 +196,21 @@ def test_an_alias_moved_by_hand_is_caught_and_stops_every_promotion(
     assert f"ann: the champion alias had been moved by hand to {wrong}" in out
 
 
+def test_a_history_that_lost_its_newest_entry_says_so(governed, here, again):
+    database = again.home / "mlflow.db"
+    change = (
+        "update model_versions set current_stage = ? where name = ? and version = "
+        "(select max(version) from model_versions where name = ?)"
+    )
+    book = f"{NAME}.history"
+    for stage, code in (("Deleted_Internal", 4), ("None", 0)):
+        with sqlite3.connect(database) as held:
+            held.execute(change, (stage, book, book))
+        said, out, _ = here("history", NAME)
+        assert said == code, out
+        assert ("BAD" in out, "entries were removed or altered" in out) == (code > 0,) * 2
+
+
 def test_a_note_is_one_line_of_the_history(governed, here):
     note = "x\n   99  2026-11-25T21:36:00Z promotion  4  pass  gate\x1b[1A"
     assert here("approve", f"{NAME}/{governed['base']}", "--by", "eve", "--note", note)[0] == 0
@@ -207,8 +223,11 @@ def test_a_note_is_one_line_of_the_history(governed, here):
 def test_a_looser_policy_promotes_and_says_who_refused_before(
     governed, here, policy, ask_json, again
 ):
-    worse = governed["pruned80"]
-    code, out, err = here("promote", f"{NAME}/{worse}", "--policy", policy(FLOOR))
+    worse, asked = f"{NAME}/{governed['pruned80']}", ("--policy", policy(FLOOR))
+    code, _, err = here("promote", worse, *asked)
+    assert code == 1
+    assert f"ann went back from it to version {governed['int8']}" in err
+    code, out, err = here("promote", worse, *asked, "--by", "ann")
     assert code == 0, err
     assert "note: on the same evidence it failed by policy" in out
     assert ask_json("history", NAME)["entries"][-1]["note"].startswith(

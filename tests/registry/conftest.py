@@ -4,6 +4,7 @@ import pytest
 
 from registry import bundle, layout
 from registry.gate import Case, decide
+from registry.looks import Look, looked, looks
 from registry.mlflow_store import open_store
 from registry.policy import Policy
 from registry.rules import AtLeast, NoWorse
@@ -91,7 +92,11 @@ def look():
 
     def decided(store, version, champion=None, policy=POLICY, **case):
         known = store.evidence(version.name, version.number)
-        return decide(policy, Case(known, None, champion, **case))
+        now = store.version(version.name, version.number)
+        asked = Look(None, store.records(now), store.bases(now))
+        before = looked(store, now, store.judgements(now))
+        counted = {"looks": looks(policy.rules, before, asked)}
+        return decide(policy, Case(known, None, champion, **(counted | case)))
 
     return decided
 

@@ -171,6 +171,26 @@ def test_what_a_model_costs_proves_nothing_of_what_it_answers():
     assert lint(both, {"profile/size_bytes": "lower", "facts/recall": "higher"}) == []
 
 
+@pytest.mark.parametrize("costs", [True, False])
+def test_neither_does_what_it_takes_on_disk_nor_a_diagnostic(costs):
+    part = facts(rights(400, 2))
+    said = part.declared[0].model_copy(update={"diagnostic": "no level of it says anything"})
+    part = replace(part, kind="storage") if costs else replace(part, declared=(said,))
+    policy = Policy(name="p", rules=(AtLeast(measure="facts/recall", bound=0.5),))
+    decision = decide(policy, Case(evidence("new", part)))
+    assert decision.findings[0].verdict is Verdict.PASS
+    assert decision.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_policy_about_bytes_alone_is_found_out_before_any_compute():
+    rule = AtMost(measure="storage/bytes_layers", bound=1e9)
+    (said,) = lint(
+        Policy(name="p", rules=(rule,), prefer={"measure": rule.measure}),
+        {rule.measure: "lower"},
+    )
+    assert "ask only what the model costs" in said
+
+
 def test_absolute_rules_alone_still_refuse():
     policy = Policy(name="p", rules=(AtLeast(measure="facts/recall", bound=0.9),))
     decision = decide(policy, Case(evidence("new", facts(rights(200, 100)))))

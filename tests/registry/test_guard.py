@@ -1,5 +1,7 @@
 """How the champion moves; over the registry in memory and over MLflow alike."""
 
+from datetime import date
+
 import pytest
 
 from audits.errors import EvidenceError, GateRefused, SpecError
@@ -7,6 +9,7 @@ from registry.policy import Policy
 from registry.rules import Approved, AtLeast
 from registry.store import model_name
 from registry.testing import disk, evidence, facts, rights
+from registry.verifying import verify
 
 GOOD = rights(500, 5)
 WEIGHTS = ["a" * 64, "b" * 64, "c" * 64]
@@ -71,6 +74,26 @@ def test_rolling_back_goes_on_back_and_ends_with_a_reason(store, versions, promo
     assert store.rollback("toy", to="3", by="ann").number == "3"
     assert store.rollback("toy", to="3", by="ann").number == "3"
     assert told(store)[-1] == ("rollback", "3", "1")
+
+
+def test_what_somebody_went_back_from_is_promoted_again_by_a_person_only(
+    store, versions, promote
+):
+    """The same run file would pass the same rules again, the night after."""
+    promote(versions[0])
+    promote(versions[1])
+    store.rollback("toy", by="ann", note="it insults people")
+    with pytest.raises(GateRefused, match=r"ann went back from it .*\(it insults people\)"):
+        promote(versions[1])
+    promote(versions[2])
+    with pytest.raises(GateRefused, match="--by YOU"):
+        promote(versions[1])
+    promote(versions[1], by="bob")
+    assert store.resolve("toy", "champion").number == "2"
+    store.rollback("toy", to="1", by="ann")
+    store.rollback("toy", to="2", by="ann")
+    promote(versions[2])
+    promote(versions[1])  # ann herself went to it again
 
 
 def test_only_what_was_champion_can_be_gone_back_to(store, versions, promote):
@@ -147,6 +170,31 @@ def test_an_alias_moved_by_hand_stops_promotions_and_rollbacks(store, versions, 
             refused()
     store._backend.point("toy", "champion", "3")
     assert store.rollback("toy", by="ann").number == "2"
+
+
+def test_where_the_champion_was_deleted_somebody_goes_back_before_it(
+    open_again, publication, publish, judge
+):
+    store = open_again()
+    for number, weights in enumerate(WEIGHTS[:2], 1):
+        version = publish(store, publication(evidence(weights, facts(GOOD))))
+        champion = store.evidence("toy", "1") if number > 1 else None
+        before = "1" if number > 1 else None
+        store.promote(version, judge(store, version, champion), expected_champion=before)
+    store._backend._client.delete_model_version("toy", "2")
+    for stopped in (
+        lambda: store.resolve("toy", "champion"),
+        lambda: store.rollback("toy", by="ann"),
+    ):
+        with pytest.raises(EvidenceError, match="or go back: `assay rollback toy --to 1 --by"):
+            stopped()
+    assert store.rollback("toy", to="1", by="ann").number == "1"
+    assert store.resolve("toy", "champion").number == "1"
+    assert store.resolve("toy", "previous") is None
+    assert verify(store, "toy", "champion", today=date(2026, 11, 26)).ok
+    store._backend._client.delete_model_version("toy", "1")
+    with pytest.raises(EvidenceError, match="deleted; restore it from a backup, or publish"):
+        store.resolve("toy", "champion")
 
 
 def test_an_alias_moved_by_hand_is_put_back_by_its_remedy_and_that_is_noted(

@@ -238,3 +238,19 @@ def test_a_model_that_was_deleted_is_not_published_over_its_history(
         EvidenceError, match="its versions were deleted and its history was not"
     ):
         store.publish(publication(known), parent=parent)
+
+
+def test_a_refused_version_that_was_deleted_does_not_come_back_without_its_past(
+    open_again, publication, judge
+):
+    """Its looks would be gone with it, and its weights judged as if for the first time."""
+    store = open_again()
+    parent = store.begin("tests", "one")
+    store.publish(publication(evidence("a" * 64, facts(rights(500, 5)))), parent=parent)
+    bad = store.publish(publication(evidence(FIRST, facts(rights(500, 95)))), parent=parent)
+    assert not judge(store, bad).promote
+    store._backend._client.delete_model_version("toy", bad.number)
+    store._backend._client.delete_run(bad.run)
+    with pytest.raises(EvidenceError, match="these weights were this version"):
+        store.publish(publication(evidence(FIRST, facts(rights(500, 60)))), parent=parent)
+    assert [v.number for v in store.versions("toy")] == ["1"]

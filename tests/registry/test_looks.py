@@ -151,6 +151,15 @@ def test_looks_that_were_not_declared_before_cannot_be_bought_afterwards():
     assert "what earlier looks have spent stays spent" in found.because
 
 
+def test_samples_that_were_tried_at_a_hopeless_alpha_are_looks_all_the_same():
+    """Else the luckiest of many is chosen, and judged again by the rule that counts."""
+    hopeless = POLICY.model_copy(update={"rules": (RULE.model_copy(update={"alpha": 1e-6}),)})
+    tried = [replace(judged(OPEN, f"sample {k}"), rules=hopeless.rules) for k in range(20)]
+    two = RULE.model_copy(update={"max_looks": 2})
+    assert looks((two,), tried, {"facts": "sample 19"}) == {two.id: 20}
+    assert looks((two,), tried, {"facts": "sample 1"}) == {two.id: 2}
+
+
 def test_of_two_declared_looks_one_may_be_split_further():
     two = POLICY.model_copy(update={"rules": (RULE.model_copy(update={"max_looks": 2}),)})
     before = [replace(judged(OPEN, "a"), rules=two.rules)]

@@ -1,11 +1,15 @@
 """A registry opens whole, or one sentence says why not."""
 
+import shutil
 import socket
+from datetime import date
 
 import pytest
 
 from audits.errors import EvidenceError, SpecError
 from registry.mlflow_store import open_store
+from registry.testing import evidence, facts, rights
+from registry.verifying import verify
 
 
 def test_what_a_killed_opener_left_is_no_registry_and_no_hindrance(tmp_path):
@@ -38,3 +42,27 @@ def test_an_address_with_a_password_is_refused_without_repeating_it():
     with pytest.raises(SpecError, match="MLFLOW_TRACKING_PASSWORD") as caught:
         open_store("https://me:secret@mlflow.example.org")
     assert "secret" not in str(caught.value)
+
+
+def test_a_copy_of_a_registry_never_writes_into_the_original(
+    empty_registry, publication, publish, judge, policy, tmp_path
+):
+    """The addresses of a run's files are absolute, and a copied database still has them."""
+    original, copied = tmp_path / "original", tmp_path / "copied"
+    original.mkdir()
+    shutil.copyfile(empty_registry, original / "assay.db")
+    store = open_store(f"sqlite:///{original}/assay.db")
+    version = publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
+    store.promote(version, judge(store, version), expected_champion=None)
+    shutil.copytree(original, copied)
+    copy = open_store(f"sqlite:///{copied}/assay.db")
+    lax = policy.model_copy(update={"name": "lax"})
+    for write in (
+        lambda: publish(copy, publication(evidence("a" * 64, facts(rights(500, 6))))),
+        lambda: publish(copy, publication(evidence("b" * 64, facts(rights(500, 6))))),
+        lambda: judge(copy, copy.version("toy", "1"), policy=lax),
+    ):
+        with pytest.raises(EvidenceError, match="this is a copy of a registry"):
+            write()
+    assert copy.evidence("toy", "1").subject == "a" * 64
+    assert verify(store, "toy", "champion", today=date(2026, 11, 26)).ok

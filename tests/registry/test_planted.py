@@ -58,15 +58,30 @@ def test_a_judgement_that_names_evidence_of_nobody_never_verifies(
     forge(store, one, known)
     with monkeypatch.context() as patch:
         patch.setattr("registry.docket.require_published", lambda *_: None)
+        patch.setattr("registry.versions.require_current", lambda *_: None)
         decision = judge(store, worse, known)
     store._backend.describe(one, tags={"assay.sealed": was, "assay.evidence": was})
     store.promote(worse, decision, expected_champion="1")
     said = verify(store, "toy", "champion", today=decision_day(decision)).problems
-    assert any("whose evidence" in p and "nobody had published" in p for p in said), said
+    assert any("not by the last published" in p for p in said), said
 
 
 def decision_day(decision):
     return date.fromisoformat(decision.on)
+
+
+def test_a_version_that_is_called_by_the_champions_weights_is_not_taken_for_it(
+    store, publication, judge, publish
+):
+    """Of two with one tag the history knows which was published as these weights."""
+    other = publish(store, publication(evidence("c" * 64, facts(rights(500, 90)))))
+    champion = publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
+    store.promote(champion, judge(store, champion), expected_champion=None)
+    version = publish(store, publication(evidence("b" * 64, facts(rights(500, 6)))))
+    store._backend.describe(other, tags={"assay.weights": "a" * 64})
+    decision = judge(store, version, store.evidence("toy", "2"))
+    store.promote(version, decision, expected_champion="2")
+    assert verify(store, "toy", "champion", today=TODAY).ok
 
 
 def test_a_decision_too_long_for_the_history_is_refused_before_anything_is_touched(
@@ -94,6 +109,16 @@ def test_evidence_is_not_added_to_weights_about_which_another_model_stands(
     with pytest.raises(EvidenceError, match="MLmodel"):
         publish(store, publication(evidence("a" * 64, facts(rights(500, 6)))))
     assert len(store.history("toy").entries) == 1
+
+
+def test_the_very_evidence_published_first_about_another_model_is_refused_too(
+    store, publication, publish
+):
+    """Records are the same for whoever runs the same run file."""
+    made = publication(evidence("a" * 64, facts(rights(500, 5))))
+    publish(store, replace(made, loader="somebody.elses"))
+    with pytest.raises(EvidenceError, match="MLmodel"):
+        publish(store, made)
 
 
 def test_a_file_that_was_published_first_and_is_none_of_the_model_is_refused(
@@ -138,6 +163,11 @@ def test_notes_may_have_changed_and_evidence_is_added(store, publication, tmp_pa
         ("MLmodel", "flavors: {p: {code: null}}", "flavors: {p: {code: code}}",
          "how the model is loaded"),
         ("MLmodel", "flavors: {p: {code: null}}", "{", "how the model is loaded"),
+        ("MLmodel", """flavors: {}\nsignature: {params: '[{"name": "t", "default": 0}]'}""",
+         """flavors: {}\nsignature: {params: '[{"name": "t", "default": 9}]'}""",
+         "how the model is loaded"),
+        ("MLmodel", """flavors: {}\nsignature: {params: '[{"name": "t", "default": 0}]'}""",
+         """flavors: {}\nsignature: {params: '[{"default": 0, "name": "t", "x": 1}]'}""", ""),
         ("input_example.json", "{}", "[]", "another content"),
     ],
 )  # fmt: skip

@@ -176,3 +176,17 @@ def test_of_two_who_sign_at_once_the_later_head_stays(
     assert one.signed_head("toy")[0] == chain.anchor
     assert verify(one, "toy", "champion", today=TODAY, key=public).problems == ()
     one.approve(one.version("toy", "2"), by="bob")
+
+
+def test_a_version_whose_run_was_deleted_says_how_to_bring_it_back(
+    open_again, publication, judge, publish
+):
+    """Its files stay until `mlflow gc`, and with them goes the champion."""
+    store = open_again()
+    version = publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
+    store.promote(version, judge(store, version), expected_champion=None)
+    store._backend._client.delete_run(version.run)
+    (said,) = verify(store, "toy", "champion", today=date(2026, 11, 26)).problems
+    assert f"`mlflow runs restore --run-id {version.run}` brings it back" in said
+    store._backend._client.restore_run(version.run)
+    assert verify(store, "toy", "champion", today=date(2026, 11, 26)).ok

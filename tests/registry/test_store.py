@@ -35,6 +35,28 @@ def test_a_version_is_its_weights_and_publishing_twice_makes_one(store, publicat
     assert [v.number for v in store.versions("toy")] == ["1", "2"]
 
 
+def test_of_two_that_publish_the_same_weights_at_once_one_makes_the_version(
+    publication, monkeypatch
+):
+    """On a server there is no lock, and neither finds a version when it looks."""
+    store, late = MemoryStore(), publication(evidence("w1", facts(GOOD)))
+    parent = store.begin("tests", "one")
+    with monkeypatch.context() as patch:
+        register = store._backend.register
+
+        def another(*given, **more):
+            patch.setattr(store._backend, "register", register)
+            store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
+            return register(*given, **more)
+
+        patch.setattr(store._backend, "register", another)
+        with pytest.raises(EvidenceError, match="published these weights as version 1 meanwh"):
+            store.publish(late, parent=parent)
+    assert [v.number for v in store.versions("toy")] == ["1"]
+    assert store.publish(late, parent=parent).number == "1"
+    same(late.evidence, store.evidence("toy", "1"))
+
+
 def test_evidence_comes_back_equal(store, publication):
     known = evidence("w1", facts(GOOD, lost=["e7"]), disk(9, host="here"), parent="w0")
     version = store.publish(publication(known), parent=store.begin("tests", "one"))
@@ -192,7 +214,24 @@ def test_an_interrupted_publication_shows_nothing_and_is_completed(
     assert [r.info.run_id for r in runs] == [version.run]
 
 
-def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publication):
+def test_what_a_first_publication_that_was_interrupted_left_is_in_nobodys_way(
+    publication, judge
+):
+    """It may have been measured anew since: times are never the same twice."""
+    store = MemoryStore()
+    parent = store.begin("tests", "one")
+    register = store._backend.register
+    store._backend.register = None
+    with pytest.raises(TypeError):
+        store.publish(publication(evidence("w1", facts(BAD), disk(1))), parent=parent)
+    store._backend.register = register
+    version = store.publish(publication(evidence("w1", facts(GOOD), disk(2))), parent=parent)
+    assert judge(store, version).promote
+
+
+def test_added_evidence_that_was_interrupted_is_read_by_nobody_until_it_is_completed(
+    open_again, publication
+):
     store = open_again()
     parent = store.begin("tests", "one")
     before = evidence("w1", facts(GOOD))
@@ -204,7 +243,12 @@ def test_added_evidence_that_was_interrupted_leaves_the_old(open_again, publicat
     store._backend.describe = cut
     with pytest.raises(KeyboardInterrupt):
         store.publish(publication(evidence("w1", facts(BAD))), parent=parent)
-    same(before, open_again().evidence("toy", "1"))
+    store = open_again()
+    with pytest.raises(EvidenceError, match="a publication was broken off"):
+        store.evidence("toy", "1")
+    after = evidence("w1", facts(BAD))
+    store.publish(publication(after), parent=parent)
+    same(after, store.evidence("toy", "1"))
 
 
 def test_an_alias_set_by_hand_on_a_half_version_is_reported(open_again):

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from audits.errors import SpecError
+from registry.checks import UNSIGNED
 from registry.history import Entry
 from registry.mlflow_store import open_store
 from registry.policy import Policy, Waiver
+from registry.retracing import verify_history
 from registry.rules import Approved, AtLeast, NoWorse
 from registry.store import overruled
 from registry.testing import disk, evidence, facts, rights
-from registry.verifying import UNSIGNED, verify, verify_history
+from registry.verifying import verify
 
 TODAY = date(2026, 11, 24)
 PARENT, FIRST, SECOND = "a" * 64, "b" * 64, "c" * 64

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from audits.errors import SpecError
+from tasks.models.borrowing import SHEET, Borrowed
 from tasks.models.folder import check_folder, weights_digest
 from tasks.models.load import load, locate
 
@@ -96,9 +97,42 @@ def test_an_unknown_dtype_is_refused(copy):
         load(copy, dtype="float8")
 
 
+def test_an_adapter_beside_a_model_is_refused(copy):
+    (copy / "adapter_config.json").write_text("{}", "utf-8")
+    refused(copy, "merge it into the weights")
+
+
+def test_a_folder_that_holds_a_model_stands_for_none_elsewhere(copy, folder):
+    """Else what is measured and served would lie outside whatever is sealed of the folder."""
+    sheet = Borrowed(backend="hf", arguments={"pretrained": str(folder("llama"))})
+    (copy / SHEET).write_text(sheet.model_dump_json(), "utf-8")
+    for ask in (check_folder, load, weights_digest):
+        with pytest.raises(SpecError, match="the model is elsewhere"):
+            ask(copy)
+
+
+def test_the_digest_covers_whichever_tokenizer_the_configuration_names(copy):
+    file = copy / "tokenizer_config.json"
+    named = json.loads(file.read_text("utf-8")) | {"fast_tokenizer_files": ["tokenizer.4.json"]}
+    file.write_text(json.dumps(named), "utf-8")
+    shutil.copyfile(copy / "tokenizer.json", copy / "tokenizer.4.json")
+    before = weights_digest(copy)
+    (copy / "tokenizer.4.json").write_text("{}", "utf-8")
+    assert weights_digest(copy) != before
+
+
+@pytest.mark.parametrize("held", ["", "{", "[]", "null", '{"a":' * 20_000, "\udcff"])
+def test_a_configuration_that_is_no_object_has_a_digest_of_its_own(copy, held):
+    """Whoever verifies is told that a file was altered, and sees no error of a parser."""
+    before = weights_digest(copy)
+    (copy / "config.json").write_bytes(held.encode("utf-8", "surrogateescape"))
+    assert weights_digest(copy) != before
+
+
 def test_the_digest_ignores_place_and_readme(copy, folder, tmp_path):
     before = weights_digest(folder("llama"))
     (copy / "README.md").write_text("moved", "utf-8")
+    (copy / "training.json").write_text("{}", "utf-8")
     config = json.loads((copy / "config.json").read_text("utf-8"))
     (copy / "config.json").write_text(
         json.dumps(config | {"_name_or_path": str(copy)}), "utf-8"
