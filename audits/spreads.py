@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from audits.intervals import Floats, Ints, normal_quantile, score_interval, t_quantile
-from audits.resample import BATCH, SEED, Resampled, Statistic
+from audits.resample import BATCH, SEED, Resampled
 
 RESAMPLES = 999
 FEW_KINDS = 8
@@ -69,10 +69,6 @@ class Cells:
         """What differences of two groups (pairs, rates) come to: the largest, or their mean."""
         largest = pairs.max(axis=0)
         return float(largest.max() if self.over == "worst_case" else largest.mean())
-
-    def statistic(self) -> Statistic:
-        """The spread as a function of how often each cluster is drawn."""
-        return lambda counts: _apart(self.rates(counts), self.over)
 
 
 def _summed(rows: Floats, cell: Ints, cells: int) -> Floats:
