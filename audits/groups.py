@@ -174,7 +174,7 @@ def table(
         )
     shuffled = exchange.Units.of(cells).shuffled(draws)
     apart = _apart(declared, rows, cells, shuffled, resamples)
-    apart_from_rest = gaps(cells, shuffled)
+    apart_from_rest = gaps(cells, shuffled, shares=_ratio(declared).proportion)
     by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
     lines = [Line(name, n, None) for name, n in zip(names, held, strict=True)]
     for column, at in enumerate(large):
@@ -228,9 +228,7 @@ def _grouped(
     declared: Declared, frame: "pd.DataFrame", by: str
 ) -> tuple[Sums, Ints, tuple[str, ...]]:
     """Sums of the rows in the order of their examples, and the group of each."""
-    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
-    if not isinstance(of, Ratio):
-        raise MeasureError(f"{declared.name}: only a ratio is told by group, not {of.kind}")
+    of = _ratio(declared)
     chosen = select(declared, frame)
     if by not in frame:
         raise MeasureError(f"{declared.name}: records have no column {by!r} to group by")
@@ -242,6 +240,13 @@ def _grouped(
         )
     names, group = np.unique(column.to_numpy(dtype=str), return_inverse=True)
     return sums(declared, of, frame, worst=True), group, tuple(map(str, names))
+
+
+def _ratio(declared: Declared) -> Ratio:
+    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
+    if not isinstance(of, Ratio):
+        raise MeasureError(f"{declared.name}: only a ratio is told by group, not {of.kind}")
+    return of
 
 
 def _of(
@@ -273,8 +278,7 @@ def _apart(
     value = float(held.difference(method="between_groups")["value"])
     least = float(held.group_min()["value"])
     ratio = float(held.ratio(method="between_groups")["value"])
-    shares = lean or (isinstance(declared.of, Ratio) and declared.of.proportion)
-    found = spreads.interval(cells, 0.95, resamples, shares=shares)
+    found = spreads.interval(cells, 0.95, resamples, shares=_ratio(declared).proportion)
     null = spreads.spread_of(*shuffled)
     return Apart(
         value=twice * value,

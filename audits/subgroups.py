@@ -153,11 +153,13 @@ def _beyond(
     column = new[by].iloc[select(declared, new).at].to_numpy(dtype=str)
     group[both.new] = np.searchsorted(names, column)
     cells = _changes(pair, group)
+    wide = 2.0 if isinstance(declared.of, Lean) else 1.0
+    if of.proportion:  # changes lie between -1 and 1: twice a share, minus one
+        cells, wide = replace(cells, num=(cells.num + cells.den) / 2), 2 * wide
     worse = 1 if declared.better == "lower" else -1
-    found = gaps(cells, Units.of(cells).shuffled(), sign=worse)
-    twice = 2.0 if isinstance(declared.of, Lean) else 1.0
+    found = gaps(cells, Units.of(cells).shuffled(), sign=worse, shares=of.proportion)
     return {
-        name: Gap(twice * gap.value, twice * gap.low, twice * gap.high, gap.p)
+        name: Gap(wide * gap.value, wide * gap.low, wide * gap.high, gap.p)
         for name, gap in zip(names, found, strict=True)
     }
 

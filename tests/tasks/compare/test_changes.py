@@ -1,5 +1,7 @@
 """Measures of an audit, variant minus base, and who suffers."""
 
+import pytest
+
 from audits.estimand import Declared, Ratio, Spread
 from audits.evidence import Part, records_frame
 from tasks.compare import changes
@@ -27,7 +29,7 @@ def test_every_measure_is_a_paired_difference_and_the_group_that_suffers_is_name
     assert right["value"] == -30 / 304
     assert (right["lost"], right["suffers"]) == (["b"], "b")
     of_a, of_b, few = right["groups"]
-    assert of_b["beyond"]["value"] == -0.2
+    assert of_b["beyond"]["value"] == pytest.approx(-0.2)
     assert of_b["beyond"]["p"] < 0.01
     assert "beyond" not in few
     assert (of_a["value"], of_a["p"]) == (0, 1)
