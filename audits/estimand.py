@@ -335,6 +335,22 @@ class Declared(Settings):
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""
 
+    @property
+    def one_way(self) -> bool:
+        """Whether less of it, or more, is always worse.
+
+        Not so of what has a sign, of which 0 is best, nor of a diagnostic: of such a measure no
+        group is worst and no change a loss.
+        """
+        return not (self.diagnostic or isinstance(self.of, Lean | RankCorrelation))
+
+    @property
+    def aim(self) -> str:
+        """Which values are good, in words."""
+        if self.one_way:
+            return f"{self.better} is better"
+        return "no level is good or bad" if self.diagnostic else "0 is best"
+
     def estimate(self, frame: "pd.DataFrame", *, level: float) -> Estimate:
         """Two-sided interval at `level`; MeasureError where there is nothing to measure."""
         from audits import stats

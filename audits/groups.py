@@ -74,9 +74,10 @@ class Apart:
 class Table:
     """A measure told by group.
 
-    `worst` is the group with the worst value; `named` the same where the data allow to say
-    that it is worse than the others: the groups differ by more than chance, and so does this
-    one among all (Holm). Empty where they do not.
+    `worst` is the group with the worst value, or, where no end of the measure is good
+    (`Declared.one_way`), the one that lies furthest from the others; `named` the same where
+    the groups differ by more than chance, and so does this one among all (Holm). Empty where
+    they do not.
     """
 
     measure: str
@@ -195,15 +196,17 @@ def table(
 def _worst(
     declared: Declared, lines: Sequence[Line], p: float, enough: int, alpha: float
 ) -> tuple[Line, bool]:
-    """The group that fares worst, and whether it may be named: all of it surely, and enough."""
+    """The group that fares worst or lies furthest, and whether it may be named: if enough."""
     sign = 1 if declared.better == "lower" else -1
-    worst = max(lines, key=lambda line: sign * cast("Estimate", line.estimate).value)
-    return worst, (
-        worst.n >= enough
-        and p <= alpha
-        and (worst.p or 1.0) <= alpha
-        and sign * (worst.gap or 0.0) > 0
-    )
+
+    def badness(line: Line) -> float:
+        if declared.one_way:
+            return sign * cast("Estimate", line.estimate).value
+        return abs(line.gap or 0.0)
+
+    worst = max(lines, key=badness)
+    beyond = sign * (worst.gap or 0.0) > 0 or not declared.one_way
+    return worst, worst.n >= enough and max(p, worst.p or 1.0) <= alpha and beyond
 
 
 def _is_able(declared: Declared, frame: "pd.DataFrame") -> bool:

@@ -43,16 +43,18 @@ class Moved:
 class Change:
     """A measure's paired difference over all and by group.
 
-    `lost` are the groups whose loss, in the measure's own direction, is sure among all (Holm).
-    `suffers` is the one of them that lost most, where it is as sure that it lost more than all
-    other groups together; empty where none may be named. Where a change hurts everybody alike,
-    all have lost and none suffers more.
+    `moved` are the groups that changed by more than chance shows, among all (Holm), and `lost`
+    those of them that got worse. `suffers` is the one that lost most, where it lost more than
+    all other groups together, by more than chance shows, too (Holm); empty where none may be
+    named. Where a change hurts everybody alike, all have lost and none suffers more; where no
+    end of the measure is good (`Declared.one_way`), groups move and nobody loses.
     """
 
     measure: str
     by: str
     whole: Estimate
     groups: tuple[Moved, ...]
+    moved: tuple[str, ...]
     lost: tuple[str, ...]
     suffers: str
 
@@ -98,10 +100,10 @@ def change(
     beyond = _beyond(declared, by, [m.group for m in known], new, old)
     found = [replace(m, p=adjusted.get(m.group), beyond=beyond.get(m.group)) for m in found]
     sure = [m for m in found if m.n >= enough and m.p is not None and m.p <= alpha]
-    lost = [m for m in sure if _loss(declared, m) > 0]
+    lost = [m for m in sure if declared.one_way and _loss(declared, m) > 0]
     return Change(
-        declared.name, by, whole, tuple(found), tuple(m.group for m in lost),
-        _suffers(declared, found, lost, alpha),
+        declared.name, by, whole, tuple(found), tuple(m.group for m in sure),
+        tuple(m.group for m in lost), _suffers(declared, found, lost, alpha),
     )  # fmt: skip
 
 
@@ -156,7 +158,7 @@ def _beyond(
     wide = 2.0 if isinstance(declared.of, Lean) else 1.0
     if of.proportion:  # changes lie between -1 and 1: twice a share, minus one
         cells, wide = replace(cells, num=(cells.num + cells.den) / 2), 2 * wide
-    worse = 1 if declared.better == "lower" else -1
+    worse = (1 if declared.better == "lower" else -1) if declared.one_way else 0
     found = gaps(cells, Units.of(cells).shuffled(), sign=worse, shares=of.proportion)
     return {
         name: Gap(wide * gap.value, wide * gap.low, wide * gap.high, gap.p)

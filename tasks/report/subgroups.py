@@ -38,7 +38,7 @@ class View:
 
     measure: str
     about: str
-    better: str
+    aim: str
     sentences: tuple[str, ...]
     chart: Markup
     rows: tuple[Row, ...]
@@ -80,40 +80,67 @@ def _seen(
     moved: Change | None = None
     try:
         told_of = by_group(declared, frame, by=declared.by)
-        said.append(f"{candidate}: {_apart(told_of)}")
+        said.append(f"{candidate}: {_apart(told_of, one_way=declared.one_way)}")
     except MeasureError as reason:
         said.append(f"{candidate}: no table; {reason}")
     if told_of and parent is not None and parent.basis == part.basis:
         try:
             moved = change(declared, frame, parent.completed(), by=declared.by)
-            said.append(f"{candidate} against its parent: {_suffers(moved)}")
+            said.append(f"{candidate} against its parent: {_suffers(moved, declared)}")
         except MeasureError as reason:
             said.append(f"{candidate} against its parent: not compared; {reason}")
     return _Seen(series, candidate, told_of, moved, tuple(said))
 
 
-def _apart(table: Table) -> str:
+def _apart(table: Table, *, one_way: bool) -> str:
     apart, n = table.apart, words.number
     text = (
         f"groups lie {n(apart.value)} apart ({n(apart.low)} to {n(apart.high)}); chance alone "
         f"shows {n(apart.null[0])}, up to {n(apart.null[1])} (p {apart.p:.2g})"
     )
     if table.named:
-        return f"{text}; {table.named} is worst, and surely so among all (Holm)"
-    return f"{text}; {table.worst} has the worst value, which is not enough to name it"
+        line = next(line for line in table.lines if line.group == table.named)
+        how = "is worst" if one_way else "lies furthest from the others"
+        return f"{text}; {table.named} {how}, by more than chance shows: {_gap(line)}"
+    what = "has the worst value" if one_way else "lies furthest from the others"
+    return f"{text}; {table.worst} {what}, which is not enough to name it"
 
 
-def _suffers(moved: Change) -> str:
+def _gap(line: Line) -> str:
+    """How far a group lies from the others, and how seldom chance shows as much."""
+    return f"{_beside(line)} from the others, p {line.p:.2g} (Holm)"
+
+
+def _beside(line: Line) -> str:
+    return f"{line.gap:+.3f} ({line.gap_low:+.3f} to {line.gap_high:+.3f})"
+
+
+def _suffers(moved: Change, declared: Declared) -> str:
     whole = f"{_signed(moved.whole)} over all"
     if moved.suffers:
+        held = next(m for m in moved.groups if m.group == moved.suffers)
         return (
-            f"{whole}; {moved.suffers} suffers most: its loss is sure, and so is that it lost "
-            "more than the other groups together (Holm)"
+            f"{whole}; {moved.suffers} suffers most, by more than chance shows: {_loss(held)}"
         )
+    named = ", ".join(moved.lost or moved.moved)
     if moved.lost:
-        lost = ", ".join(moved.lost)
-        return f"{whole}; {lost} lost, surely, and no group surely more than the others (Holm)"
+        return f"{whole}; {named} lost more than chance shows, none more than the others (Holm)"
+    if named and not declared.one_way:
+        return (
+            f"{whole}; {named} changed by more than chance shows (Holm), where {declared.aim}"
+        )
     return f"{whole}; no group may be said to suffer (Holm)"
+
+
+def _loss(held: Moved) -> str:
+    """What a group lost, by itself and beside all others together, with both p-values."""
+    assert held.estimate is not None
+    assert held.beyond is not None
+    gap = held.beyond
+    return (
+        f"{_signed(held.estimate)}, p {held.p:.2g}, and {gap.value:+.3f} "
+        f"({gap.low:+.3f} to {gap.high:+.3f}) beside the others' change, p {gap.p:.2g} (Holm)"
+    )
 
 
 def _signed(e: Estimate) -> str:
@@ -127,7 +154,7 @@ def _view(
     return View(
         measure=name,
         about=declared.about,
-        better=declared.better,
+        aim=declared.aim,
         sentences=tuple(sentence for each in seen for sentence in each.sentences),
         chart=_chart(name, declared, seen, candidates),
         rows=tuple(sorted(rows, key=lambda row: row.group)),
@@ -148,9 +175,7 @@ def _row(candidate: str, line: Line, moved: Moved | None) -> Row:
         if e
         else ""
     )
-    gap = words.ABSENT
-    if line.gap is not None and line.gap_low is not None and line.gap_high is not None:
-        gap = f"{line.gap:+.3f} ({line.gap_low:+.3f} to {line.gap_high:+.3f})"
+    gap = words.ABSENT if line.gap is None else _beside(line)
     return Row(
         candidate=candidate,
         group=line.group,
