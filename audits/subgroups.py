@@ -116,11 +116,18 @@ def told(part: Part) -> tuple[Declared, ...]:
     chosen = [d for d in ratios if d.by] or [
         d.model_copy(update={"by": "group"}) for d in ratios if not d.where
     ][:1]
-    return tuple(d for d in chosen if _several(part.records, d.by))
+    return tuple(d for d in chosen if _several(d, part.records))
 
 
-def _several(records: "pd.DataFrame", by: str) -> bool:
-    return by in records and records[by][~nameless(records[by])].nunique() > 1
+def _several(declared: Declared, records: "pd.DataFrame") -> bool:
+    """Whether two groups have something that the measure counts."""
+    of, by = declared.of, declared.by
+    if by not in records:
+        return False
+    held = ~nameless(records[by])
+    if isinstance(of, Ratio | Lean) and of.over in records:
+        held &= (records[of.over] != 0).to_numpy()
+    return records[by][held].nunique() > 1
 
 
 def _moved(

@@ -492,6 +492,18 @@ def test_a_record_lost_on_one_side_stays_in_its_group_and_counts_as_lost():
     assert [m.estimate.value for m in found.groups] == pytest.approx([-1 / 200, 0])
 
 
+def test_what_only_one_group_has_is_not_told_by_group():
+    """A swap is counted once, at the one of the two names."""
+    of = Ratio(value="x", over="matched", proportion=False)
+    swap = Declared(name="swap", better="lower", about="", of=of)
+    group = ["a"] * 100 + ["b"] * 100
+    frame = records([0.5] * 200, group, matched=[1.0] * 100 + [0.0] * 100)
+    part = Part("p", "k", (swap,), tuple(frame["example"]), frame, "asked")
+    assert told(part) == ()
+    (declared,) = told(replace(part, records=frame.assign(matched=1.0)))
+    assert declared.by == "group"
+
+
 def test_what_is_told_by_group_is_declared_or_the_first_measure_over_all():
     part = Part("p", "k", (RIGHT,), (), three(), "b")
     assert told(part) == (RIGHT.model_copy(update={"by": "group"}),)
