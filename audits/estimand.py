@@ -58,13 +58,15 @@ class Lean(Settings):
     """Twice a share minus one: -1 where nothing leans that way, 1 where everything does.
 
     `value` and `over` are a `Ratio`'s, and 0 <= value <= over; the limits are the share's, so
-    none lies beyond -1 or 1.
+    none lies beyond -1 or 1. 0 is best, unless it is an `excess` above a null, of which less is
+    no worse.
     """
 
     kind: Literal["lean"] = "lean"
     value: str
     over: str = ""
     weight: str = ""
+    excess: bool = False
 
     @property
     def share(self) -> Ratio:
@@ -342,7 +344,8 @@ class Declared(Settings):
         Not so of what has a sign, of which 0 is best, nor of a diagnostic: of such a measure no
         group is worst and no change a loss.
         """
-        return not (self.diagnostic or isinstance(self.of, Lean | RankCorrelation))
+        signed = isinstance(self.of, Lean | RankCorrelation)
+        return not self.diagnostic and (not signed or getattr(self.of, "excess", False))
 
     @property
     def aim(self) -> str:
