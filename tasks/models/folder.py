@@ -152,7 +152,7 @@ def identity_files(folder: Path) -> dict[str, Path]:
 
 def _digest(file: Path) -> str:
     if file.name.endswith("config.json"):
-        content = json.loads(file.read_text("utf-8"))
+        content = _json(file, file.parent)
         kept = {k: v for k, v in content.items() if k not in _PLACES}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     with file.open("rb") as stream:
