@@ -100,15 +100,17 @@ def _apart(table: Table, *, one_way: bool) -> str:
     )
     if table.named:
         line = next(line for line in table.lines if line.group == table.named)
-        how = "is worst" if one_way else "lies furthest from the others"
-        return f"{text}; {table.named} {how}, by more than chance shows: {_gap(line)}"
+        how = "is worse than" if one_way else "lies furthest from"
+        return (
+            f"{text}; {table.named} {how} the others, by more than chance shows: {_gap(line)}"
+        )
     what = "has the worst value" if one_way else "lies furthest from the others"
     return f"{text}; {table.worst} {what}, which is not enough to name it"
 
 
 def _gap(line: Line) -> str:
     """How far a group lies from the others, and how seldom chance shows as much."""
-    return f"{_beside(line)} from the others, p {line.p:.2g} (Holm)"
+    return f"{_beside(line)}, p {line.p:.2g} (Holm)"
 
 
 def _beside(line: Line) -> str:
@@ -119,28 +121,35 @@ def _suffers(moved: Change, declared: Declared) -> str:
     whole = f"{_signed(moved.whole)} over all"
     if moved.suffers:
         held = next(m for m in moved.groups if m.group == moved.suffers)
-        return (
-            f"{whole}; {moved.suffers} suffers most, by more than chance shows: {_loss(held)}"
-        )
-    named = ", ".join(moved.lost or moved.moved)
+        how = "suffers most, by more than chance shows"
+        return f"{whole}; {moved.suffers} {how}: {_loss(held)} (Holm)"
     if moved.lost:
-        return f"{whole}; {named} lost more than chance shows, none more than the others (Holm)"
-    if named and not declared.one_way:
+        named = _listed(moved, moved.lost)
         return (
-            f"{whole}; {named} changed by more than chance shows (Holm), where {declared.aim}"
+            f"{whole}; lost more than chance shows, none more than the others: {named} (Holm)"
         )
+    if moved.moved and not declared.one_way:
+        named = _listed(moved, moved.moved)
+        return f"{whole}; changed by more than chance shows: {named} (Holm); {declared.aim}"
     return f"{whole}; no group may be said to suffer (Holm)"
+
+
+def _listed(moved: Change, names: Sequence[str]) -> str:
+    """Groups with what they changed by."""
+    return ", ".join(f"{m.group} {_by(m)}" for m in moved.groups if m.group in names)
+
+
+def _by(held: Moved) -> str:
+    assert held.estimate is not None
+    return f"{_signed(held.estimate)}, p {held.p:.2g}"
 
 
 def _loss(held: Moved) -> str:
     """What a group lost, by itself and beside all others together, with both p-values."""
-    assert held.estimate is not None
     assert held.beyond is not None
     gap = held.beyond
-    return (
-        f"{_signed(held.estimate)}, p {held.p:.2g}, and {gap.value:+.3f} "
-        f"({gap.low:+.3f} to {gap.high:+.3f}) beside the others' change, p {gap.p:.2g} (Holm)"
-    )
+    beside = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+    return f"{_by(held)}, and {beside} beside the others' change, p {gap.p:.2g}"
 
 
 def _signed(e: Estimate) -> str:
