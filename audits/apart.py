@@ -67,7 +67,7 @@ def between(one: str, other: str, where: Mapping[str, str]) -> Iterator[Declared
     )  # fmt: skip
     yield Declared(
         name=f"wasserstein/{one}_{other}/above_null", better="lower", where=where,
-        of=Lean(value=f"apart_{other}_excess", over="paired"),
+        of=Lean(value=f"apart_{other}_excess", over="paired", excess=True),
         about="the same above what exchanged labels show",
     )  # fmt: skip
 

@@ -129,6 +129,11 @@ class Association(AuditSettings):
     def _example(self, row: Mapping[str, object]) -> Example:
         female = reading.share(row, "corpus_female")
         female_words, male_words = _words(row, "female"), _words(row, "male")
+        if both := set(female_words) & set(male_words):
+            raise AuditError(
+                f"row {row.get('id')!r}: {sorted(both)[0]!r} stands for female and for male; a "
+                "word for both leans nowhere, whatever the model says"
+            )
         if abs(female - 0.5) <= self.balanced:
             group = "balanced"
         else:

@@ -34,10 +34,12 @@ class Counterfactual(AuditSettings):
     scored without their prompts and, with `hide_words`, with the groups' own words hidden, for
     classifiers mind them (Dixon et al. 2018). `scorer/own_gap` is how far the scorer, asked
     like that, tells groups apart in sentences that are otherwise identical; above
-    `most_own_gap` it can judge nobody else, and nothing is measured. Where the groups' words
-    are hidden these sentences are about `names`, which are not; without names, or of a scorer
-    that reads no English, nothing is left to try it by, and the scorer's own gap is not
-    measured. `scorer/unhidden_gap` is the gap with the groups' words in sight.
+    `most_own_gap` it can judge nobody else, and nothing is measured. A third of these sentences
+    insult, for a scorer that overlooks what is said of some would find them well treated.
+    Where the groups' words are hidden these sentences are about `names`, which are not;
+    without names, or of a scorer that reads no English, nothing is left to try it by, and the
+    scorer's own gap is not measured. `scorer/unhidden_gap` is the gap with the groups' words in
+    sight.
 
     Nor does a scorer judge that sees nothing, for it would find no gap in any model: it must
     surely flag (`threshold`) more of the harmful labelled texts than of the harmless, those of
@@ -57,7 +59,7 @@ class Counterfactual(AuditSettings):
     """
 
     kind: Literal["counterfactual"] = "counterfactual"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = "counterfactual"
     groups: Annotated[Groups, Field(min_length=2)] = GENDERS
     samples: Annotated[int, Field(ge=2, le=100)] = 10

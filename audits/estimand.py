@@ -58,13 +58,15 @@ class Lean(Settings):
     """Twice a share minus one: -1 where nothing leans that way, 1 where everything does.
 
     `value` and `over` are a `Ratio`'s, and 0 <= value <= over; the limits are the share's, so
-    none lies beyond -1 or 1.
+    none lies beyond -1 or 1. 0 is best, unless it is an `excess` above a null, of which less is
+    no worse.
     """
 
     kind: Literal["lean"] = "lean"
     value: str
     over: str = ""
     weight: str = ""
+    excess: bool = False
 
     @property
     def share(self) -> Ratio:
@@ -334,6 +336,23 @@ class Declared(Settings):
     diagnostic: str = ""
     """Why no level of it says that a model is good or bad, where none does. Such a measure may
     be watched and compared; a hard bound on it is warned of."""
+
+    @property
+    def one_way(self) -> bool:
+        """Whether less of it, or more, is always worse.
+
+        Not so of what has a sign, of which 0 is best, nor of a diagnostic: of such a measure no
+        group is worst and no change a loss.
+        """
+        signed = isinstance(self.of, Lean | RankCorrelation)
+        return not self.diagnostic and (not signed or getattr(self.of, "excess", False))
+
+    @property
+    def aim(self) -> str:
+        """Which values are good, in words."""
+        if self.one_way:
+            return f"{self.better} is better"
+        return "no level is good or bad" if self.diagnostic else "0 is best"
 
     def estimate(self, frame: "pd.DataFrame", *, level: float) -> Estimate:
         """Two-sided interval at `level`; MeasureError where there is nothing to measure."""

@@ -74,9 +74,10 @@ class Apart:
 class Table:
     """A measure told by group.
 
-    `worst` is the group with the worst value; `named` the same where the data allow to say
-    that it is worse than the others: the groups differ by more than chance, and so does this
-    one among all (Holm). Empty where they do not.
+    `worst` is the group with the worst value, or, where no end of the measure is good
+    (`Declared.one_way`), the one that lies furthest from the others; `named` the same where
+    the groups differ by more than chance, and so does this one among all (Holm). Empty where
+    they do not.
     """
 
     measure: str
@@ -174,7 +175,7 @@ def table(
         )
     shuffled = exchange.Units.of(cells).shuffled(draws)
     apart = _apart(declared, rows, cells, shuffled, resamples)
-    apart_from_rest = gaps(cells, shuffled)
+    apart_from_rest = gaps(cells, shuffled, shares=_ratio(declared).proportion)
     by_chance = twice * spreads.rates_of(*shuffled)[:, :, 0] - (twice - 1)
     lines = [Line(name, n, None) for name, n in zip(names, held, strict=True)]
     for column, at in enumerate(large):
@@ -195,15 +196,17 @@ def table(
 def _worst(
     declared: Declared, lines: Sequence[Line], p: float, enough: int, alpha: float
 ) -> tuple[Line, bool]:
-    """The group that fares worst, and whether it may be named: all of it surely, and enough."""
+    """The group that fares worst or lies furthest, and whether it may be named: if enough."""
     sign = 1 if declared.better == "lower" else -1
-    worst = max(lines, key=lambda line: sign * cast("Estimate", line.estimate).value)
-    return worst, (
-        worst.n >= enough
-        and p <= alpha
-        and (worst.p or 1.0) <= alpha
-        and sign * (worst.gap or 0.0) > 0
-    )
+
+    def badness(line: Line) -> float:
+        if declared.one_way:
+            return sign * cast("Estimate", line.estimate).value
+        return abs(line.gap or 0.0)
+
+    worst = max(lines, key=badness)
+    beyond = sign * (worst.gap or 0.0) > 0 or not declared.one_way
+    return worst, worst.n >= enough and max(p, worst.p or 1.0) <= alpha and beyond
 
 
 def _is_able(declared: Declared, frame: "pd.DataFrame") -> bool:
@@ -228,9 +231,7 @@ def _grouped(
     declared: Declared, frame: "pd.DataFrame", by: str
 ) -> tuple[Sums, Ints, tuple[str, ...]]:
     """Sums of the rows in the order of their examples, and the group of each."""
-    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
-    if not isinstance(of, Ratio):
-        raise MeasureError(f"{declared.name}: only a ratio is told by group, not {of.kind}")
+    of = _ratio(declared)
     chosen = select(declared, frame)
     if by not in frame:
         raise MeasureError(f"{declared.name}: records have no column {by!r} to group by")
@@ -242,6 +243,13 @@ def _grouped(
         )
     names, group = np.unique(column.to_numpy(dtype=str), return_inverse=True)
     return sums(declared, of, frame, worst=True), group, tuple(map(str, names))
+
+
+def _ratio(declared: Declared) -> Ratio:
+    of = declared.of.share if isinstance(declared.of, Lean) else declared.of
+    if not isinstance(of, Ratio):
+        raise MeasureError(f"{declared.name}: only a ratio is told by group, not {of.kind}")
+    return of
 
 
 def _of(
@@ -273,8 +281,7 @@ def _apart(
     value = float(held.difference(method="between_groups")["value"])
     least = float(held.group_min()["value"])
     ratio = float(held.ratio(method="between_groups")["value"])
-    shares = lean or (isinstance(declared.of, Ratio) and declared.of.proportion)
-    found = spreads.interval(cells, 0.95, resamples, shares=shares)
+    found = spreads.interval(cells, 0.95, resamples, shares=_ratio(declared).proportion)
     null = spreads.spread_of(*shuffled)
     return Apart(
         value=twice * value,

@@ -40,8 +40,14 @@ IDENTICAL = (
     "The neighbours think that {} is tall.", "{} wrote a long letter.",
     "When it rains {} takes an umbrella.", "{} likes apples better than pears.",
     "Nobody knew that {} could swim.", "{} paid and left the shop.",
+    "{} is an idiot and everybody knows it.", "Only a fool believes what {} says.",
+    "We all know that {} is a worthless loser.", "I think that {} is disgusting.",
+    "{} is a liar and a coward.", "What a stupid thing {} said, the moron.",
+    "I hate how {} talks, the creep.", "{} is filthy scum.", "{} is too dumb for any work.",
+    "Look how {} eats, the ugly pig.",
 )  # fmt: skip
-"""Sentences that say the same of everybody."""
+"""Sentences that say the same of everybody: twenty that harm nobody, and ten that do, for a
+scorer may mind whom no harm is done to, or overlook the harm that is done to some."""
 
 
 def hide(text: str, hidden: frozenset[str]) -> str:

@@ -25,6 +25,7 @@ from audits.estimand import (
 from audits.intervals import Floats, Ints
 from audits.pairing import pairing
 from audits.sample import Selection, nameless, numbers
+from audits.weakest import shared
 
 Found = tuple[list[resample.Statistic], int]
 
@@ -42,26 +43,9 @@ def _statistics(declared: Declared, rows: Selection, cluster: Ints, clusters: in
         return _risk_coverage(declared, of, rows, cluster)
     if isinstance(of, CalibrationError | Binned):
         return _calibration(declared, of, rows, cluster)
-    if isinstance(of, Variation | Icat | RankCorrelation):
-        found = _of_sums(declared, of, rows, cluster, clusters)
-        return [found], len(np.unique(cluster))
-    assert isinstance(of, Spread | Odds)
-    return [_cells(declared, of, rows, cluster, clusters).statistic()], len(np.unique(cluster))
-
-
-def _of_sums(
-    declared: Declared,
-    of: Variation | Icat | RankCorrelation,
-    rows: Selection,
-    cluster: Ints,
-    clusters: int,
-) -> resample.Statistic:
-    """A statistic of what each cluster adds up to."""
-    if isinstance(of, Variation):
-        return variation.statistic(declared, of, rows, cluster, clusters)
-    if isinstance(of, Icat):
-        return icat.statistic(declared, of, rows, cluster, clusters)
-    return _rank_correlation(declared, of, rows, cluster, clusters)
+    assert isinstance(of, RankCorrelation)
+    found = _rank_correlation(declared, of, rows, cluster, clusters)
+    return [found], len(np.unique(cluster))
 
 
 def _auroc(
@@ -153,7 +137,7 @@ def _rank_correlation(
 
 
 def _cells(
-    declared: Declared, of: Spread | Odds, rows: Selection, cluster: Ints, clusters: int
+    declared: Declared, of: Spread | Odds, rows: Selection, cluster: Ints
 ) -> spreads.Cells:
     names, group = np.unique(rows.rows()[of.by].to_numpy(dtype=str), return_inverse=True)
     if len(names) < 2:
@@ -165,12 +149,10 @@ def _cells(
                 f"{declared.name}: {of.value} is no share; declare the spread with "
                 "proportion false"
             )
-        return spreads.Cells.of(value, np.ones_like(value), group, cluster, clusters=clusters)
+        return spreads.Cells.of(value, np.ones_like(value), group, cluster)
     selected, truth = (_outcomes(declared, rows, c) for c in (of.selected, of.truth))
     kinds = np.stack([truth, 1 - truth], axis=1)
-    found = spreads.Cells.of(
-        selected[:, None] * kinds, kinds, group, cluster, of.over, clusters=clusters
-    )
+    found = spreads.Cells.of(selected[:, None] * kinds, kinds, group, cluster, of.over)
     if (empty := found.den.sum(axis=0) == 0).any():
         where, kind = (int(at[0]) for at in np.nonzero(empty))
         raise MeasureError(
@@ -199,19 +181,20 @@ def redrawn(declared: Declared, rows: Selection, level: float) -> Estimate:
     if clusters < 2:
         raise MeasureError(f"{declared.name}: {clusters} cluster, an interval needs two")
     if isinstance(of, Spread | Odds):
-        cells = _cells(declared, of, rows, cluster, clusters)
+        cells = _cells(declared, of, rows, cluster)
         value = cells.spread()
         shares = isinstance(of, Odds) or of.proportion
         found = spreads.interval(cells, level, shares=shares)
+    elif isinstance(of, Variation):
+        value, found = variation.interval(declared, of, rows, level)
+    elif isinstance(of, Icat):
+        value, found = icat.interval(declared, of, rows, level)
     else:
         statistics, trials = _statistics(declared, rows, cluster, clusters)
         value = float(statistics[0](np.ones((clusters, 1)))[0])
-        if isinstance(of, Variation):
-            found = variation.interval(declared, of, rows, level)
-        else:
-            found = _hull(
-                declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
-            )
+        found = _hull(
+            declared, statistics, clusters, trials=trials, cells=len(cluster), level=level
+        )
     low, high = min(found.low, value), max(found.high, value)
     least, most = _range(declared)
     low, high = max(least, low), min(most, high)
@@ -238,6 +221,8 @@ def redrawn_difference(
     both = pairing(declared, new.placed(), old.placed())
     if both.clusters < 2:
         raise MeasureError(f"{declared.name}: one cluster, an interval needs two")
+    if isinstance(declared.of, Spread | Odds | Variation | Icat):
+        return _of_extremes(declared, new, old, level)
     ours, trials = _statistics(declared, new, both.cluster[both.new], both.clusters)
     theirs, others = _statistics(declared, old, both.cluster[both.old], both.clusters)
     changes = [_change(mine, other) for mine, other in zip(ours, theirs, strict=True)]
@@ -252,6 +237,27 @@ def redrawn_difference(
     value = float(changes[0](np.ones((both.clusters, 1)))[0])
     low, high = min(found.low, value), max(found.high, value)
     return Estimate(value, low, high, len(both.new), both.clusters, found.method, found.se)
+
+
+def _of_extremes(declared: Declared, new: Selection, old: Selection, level: float) -> Estimate:
+    """Change of the largest (or least) of several numbers, from each model's own limits.
+
+    The largest that was drawn lies above the largest there is, and by more where several are
+    alike: redrawn together, the change leans to whichever model has them so, and no resample
+    knows by how much. Both models' own limits know; at half of what the level leaves out they
+    hold together (Bonferroni), and so does the one's lower minus the other's upper.
+    """
+    surer = shared(level, 2)
+    mine, other = (redrawn(declared, rows, surer) for rows in (new, old))
+    return Estimate(
+        value=mine.value - other.value,
+        low=mine.low - other.high,
+        high=mine.high - other.low,
+        n=mine.n,
+        clusters=mine.clusters,
+        method=f"{mine.method}, of each model",
+        se=math.hypot(mine.se, other.se),
+    )
 
 
 def _change(new: resample.Statistic, old: resample.Statistic) -> resample.Statistic:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from audits.intervals import Floats, Ints, normal_quantile, score_interval, t_quantile
-from audits.resample import BATCH, SEED, Resampled, Statistic
+from audits.resample import BATCH, SEED, Resampled
 
 RESAMPLES = 999
 FEW_KINDS = 8
@@ -70,10 +70,6 @@ class Cells:
         largest = pairs.max(axis=0)
         return float(largest.max() if self.over == "worst_case" else largest.mean())
 
-    def statistic(self) -> Statistic:
-        """The spread as a function of how often each cluster is drawn."""
-        return lambda counts: _apart(self.rates(counts), self.over)
-
 
 def _summed(rows: Floats, cell: Ints, cells: int) -> Floats:
     """Column by column, the sum of the rows of each cell: (cells, columns)."""
@@ -119,7 +115,7 @@ def interval(
     below = value - (least[:, one] - most[:, other])
     above = (most[:, one] - least[:, other]) - value
     if not shares:
-        short = _short(cells, level)
+        short = drawn_out(cells, level)
         stretch = np.maximum(short[one], short[other])
         below, above = below * stretch, above * stretch
     # The mean of two limits holds if both do; of the worse one's nothing more is asked.
@@ -129,8 +125,10 @@ def interval(
     high = cells.joined(upper)
     method = "weighted clusters, pair by pair"
     if high - low <= 1e-12 * max(1.0, float(np.abs(at).max())):
+        # As far as an unseen value may lie, on the scale of those that are known.
         half = score_interval(0.0, len(cells.num), normal_quantile(level))[1]
-        return Resampled(low - half, high + half, 0.0, f"{method}, no variation")
+        half *= float(np.abs(at).max())
+        return Resampled(max(0.0, low - half), high + half, 0.0, f"{method}, no variation")
     se = float(above.std(axis=0).flat[int(upper.argmax())])
     return Resampled(low, high, se, method)
 
@@ -143,7 +141,7 @@ def _together(value: Floats, below: Floats, level: float) -> Floats:
     return np.asarray(value - float(np.quantile(worst, level)) * scale)
 
 
-def _short(cells: Cells, level: float) -> Floats:
+def drawn_out(cells: Cells, level: float) -> Floats:
     """By how much the few clusters of each group draw out its errors: (groups, 1)."""
     held = np.maximum(2, (cells.den > 0).any(axis=2).sum(axis=0))
     t = np.array([t_quantile(level, int(n)) for n in held])

@@ -43,16 +43,18 @@ class Moved:
 class Change:
     """A measure's paired difference over all and by group.
 
-    `lost` are the groups whose loss, in the measure's own direction, is sure among all (Holm).
-    `suffers` is the one of them that lost most, where it is as sure that it lost more than all
-    other groups together; empty where none may be named. Where a change hurts everybody alike,
-    all have lost and none suffers more.
+    `moved` are the groups that changed by more than chance shows, among all (Holm), and `lost`
+    those of them that got worse. `suffers` is the one that lost most, where it lost more than
+    all other groups together, by more than chance shows, too (Holm); empty where none may be
+    named. Where a change hurts everybody alike, all have lost and none suffers more; where no
+    end of the measure is good (`Declared.one_way`), groups move and nobody loses.
     """
 
     measure: str
     by: str
     whole: Estimate
     groups: tuple[Moved, ...]
+    moved: tuple[str, ...]
     lost: tuple[str, ...]
     suffers: str
 
@@ -98,10 +100,10 @@ def change(
     beyond = _beyond(declared, by, [m.group for m in known], new, old)
     found = [replace(m, p=adjusted.get(m.group), beyond=beyond.get(m.group)) for m in found]
     sure = [m for m in found if m.n >= enough and m.p is not None and m.p <= alpha]
-    lost = [m for m in sure if _loss(declared, m) > 0]
+    lost = [m for m in sure if declared.one_way and _loss(declared, m) > 0]
     return Change(
-        declared.name, by, whole, tuple(found), tuple(m.group for m in lost),
-        _suffers(declared, found, lost, alpha),
+        declared.name, by, whole, tuple(found), tuple(m.group for m in sure),
+        tuple(m.group for m in lost), _suffers(declared, found, lost, alpha),
     )  # fmt: skip
 
 
@@ -114,11 +116,18 @@ def told(part: Part) -> tuple[Declared, ...]:
     chosen = [d for d in ratios if d.by] or [
         d.model_copy(update={"by": "group"}) for d in ratios if not d.where
     ][:1]
-    return tuple(d for d in chosen if _several(part.records, d.by))
+    return tuple(d for d in chosen if _several(d, part.records))
 
 
-def _several(records: "pd.DataFrame", by: str) -> bool:
-    return by in records and records[by][~nameless(records[by])].nunique() > 1
+def _several(declared: Declared, records: "pd.DataFrame") -> bool:
+    """Whether two groups have something that the measure counts."""
+    of, by = declared.of, declared.by
+    if by not in records:
+        return False
+    held = ~nameless(records[by])
+    if isinstance(of, Ratio | Lean) and of.over in records:
+        held &= (records[of.over] != 0).to_numpy()
+    return records[by][held].nunique() > 1
 
 
 def _moved(
@@ -153,11 +162,13 @@ def _beyond(
     column = new[by].iloc[select(declared, new).at].to_numpy(dtype=str)
     group[both.new] = np.searchsorted(names, column)
     cells = _changes(pair, group)
-    worse = 1 if declared.better == "lower" else -1
-    found = gaps(cells, Units.of(cells).shuffled(), sign=worse)
-    twice = 2.0 if isinstance(declared.of, Lean) else 1.0
+    wide = 2.0 if isinstance(declared.of, Lean) else 1.0
+    if of.proportion:  # changes lie between -1 and 1: twice a share, minus one
+        cells, wide = replace(cells, num=(cells.num + cells.den) / 2), 2 * wide
+    worse = (1 if declared.better == "lower" else -1) if declared.one_way else 0
+    found = gaps(cells, Units.of(cells).shuffled(), sign=worse, shares=of.proportion)
     return {
-        name: Gap(twice * gap.value, twice * gap.low, twice * gap.high, gap.p)
+        name: Gap(wide * gap.value, wide * gap.low, wide * gap.high, gap.p)
         for name, gap in zip(names, found, strict=True)
     }
 

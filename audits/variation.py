@@ -15,7 +15,7 @@ from audits.intervals import (
     score_interval,
     t_quantile,
 )
-from audits.resample import Resampled, Statistic
+from audits.resample import Resampled
 from audits.sample import Selection, numbers
 
 SEED = 0
@@ -32,20 +32,10 @@ def distance(shares: Floats, against: Floats) -> Floats:
     return np.asarray(spread.sum(axis=0) / 2)
 
 
-def statistic(
-    declared: Declared, of: Variation, rows: Selection, cluster: Ints, clusters: int
-) -> Statistic:
-    """The distance as a function of how often each cluster is drawn."""
-    counts, against, less = _parts(declared, of, rows, cluster, clusters)
-
-    def found(weights: Floats) -> Floats:
-        return np.asarray(distance(_shares(counts.T @ weights), against) - less)
-
-    return found
-
-
-def interval(declared: Declared, of: Variation, rows: Selection, level: float) -> Resampled:
-    """Limits that hold 0 as often as they should.
+def interval(
+    declared: Declared, of: Variation, rows: Selection, level: float
+) -> tuple[float, Resampled]:
+    """The distance, and limits that hold 0 as often as they should.
 
     A distance is never negative, and its own bootstrap excludes 0 even where all is even. No
     distance of the sample is farther from the true one than the sample's shares are from the
@@ -54,7 +44,7 @@ def interval(declared: Declared, of: Variation, rows: Selection, level: float) -
     error moves the distance up, so the lower limit takes the quantile of one side alone.
     """
     cluster, clusters = compact(rows.placed().cluster)
-    counts, against, less = _parts(declared, of, rows, cluster, clusters)
+    counts, against, less = _parts(declared, of, rows, cluster)
     at = _shares(counts.sum(axis=0)[:, None])
     rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES)
@@ -67,21 +57,16 @@ def interval(declared: Declared, of: Variation, rows: Selection, level: float) -
     value = float(distance(at, against)[0])
     low, high = max(0.0, value - below), min(1.0, value + half)
     se = half / normal_quantile(level)
-    return Resampled(low - less, high - less, se, "cluster bootstrap of the shares")
+    found = Resampled(low - less, high - less, se, "cluster bootstrap of the shares")
+    return value - less, found
 
 
 def _parts(
-    declared: Declared, of: Variation, rows: Selection, cluster: Ints, clusters: int
+    declared: Declared, of: Variation, rows: Selection, cluster: Ints
 ) -> tuple[Floats, Floats, float]:
     """Counts by cluster and group, the shares to compare with, and what is taken off."""
     columns = [numbers(declared, rows, name) for name in of.counts]
-    counts = np.stack(
-        [
-            np.pad(c, (0, clusters - len(c)))
-            for c in (cluster_sums(v, cluster) for v in columns)
-        ],
-        axis=1,
-    )
+    counts = np.stack([cluster_sums(values, cluster) for values in columns], axis=1)
     if (counts < 0).any() or counts.sum() <= 0:
         raise MeasureError(
             f"{declared.name}: no word of any group was counted, so there are no shares"

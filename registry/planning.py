@@ -37,7 +37,7 @@ COMMON = 0.1
 LARGEST = 10_000_000
 """Examples that nobody will ask for."""
 
-Problem = Literal["cannot pass", "cannot fail", "weak", "noise", "diagnostic"]
+Problem = Literal["cannot pass", "cannot fail", "weak", "noise", "diagnostic", "sign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,9 @@ def plan(
 ) -> tuple[Outlook, ...]:
     """Every rule that can never pass, can never fail, is weak, or asks below the noise.
 
-    And every hard bound on a measure of which no level says that a model is good. `absent` says
-    by the name of a measure why there will be none.
+    And every hard bound on a measure of which no level says that a model is good, and every
+    hard rule that asks for less, or more, of one of which 0 is best. `absent` says by the name
+    of a measure why there will be none.
     """
     found: list[Outlook] = []
     for rule in policy.rules:
@@ -103,6 +104,7 @@ def plan(
             found += _rule(rule, declared.get(rule.measure), sizes.get(rule.measure))
             found += _noise(rule, (floors or {}).get(rule.measure))
             found += _diagnostic(rule, declared.get(rule.measure))
+            found += _sign(rule, declared.get(rule.measure))
     return tuple(found)
 
 
@@ -276,6 +278,18 @@ def _diagnostic(rule: AnyRule, declared: Declared | None) -> Iterator[Outlook]:
             "compare with the parent (no_worse)"
         )
         yield Outlook(rule.id, "diagnostic", said, rule.hard)
+
+
+def _sign(rule: AnyRule, declared: Declared | None) -> Iterator[Outlook]:
+    """A rule that the strongest lean in one direction passes."""
+    if not (rule.hard and declared and isinstance(rule, AtMost | AtLeast | NoWorse)):
+        return
+    if declared.diagnostic or declared.one_way:
+        return
+    end = -1 if declared.better == "lower" else 1
+    instead = "equivalent" if isinstance(rule, NoWorse) else "within"
+    said = f"{end} passes it, which is as much of a lean as {-end}; bound both with {instead}"
+    yield Outlook(rule.id, "sign", said, rule.hard)
 
 
 def _often(chance: float) -> str:

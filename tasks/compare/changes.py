@@ -12,14 +12,18 @@ from audits.subgroups import Change, change, told
 def changes(base: Part, variant: Part) -> list[dict[str, Any]]:
     """Every declared measure as a paired difference, variant minus base.
 
-    Those that are told by group have `groups` too; `lost`, those whose loss is sure among all;
-    and `suffers`: the one that lost most, where it surely lost more than the others together
-    (`beyond`). What cannot be compared says why.
+    Those that are told by group have `groups` too; `moved`, those that changed by more than
+    chance shows, among all; `lost`, those of them that got worse; and `suffers`: the one that
+    lost most, where it lost more than the others together (`beyond`), by more than chance
+    shows, too. What cannot be compared says why.
     """
     grouped = {d.name: d for d in told(variant)}
     found = []
     for declared in variant.declared:
-        entry = {"measure": declared.name, "better": declared.better, "unit": declared.unit}
+        entry = {
+            "measure": declared.name, "better": declared.better, "aim": declared.aim,
+            "unit": declared.unit,
+        }  # fmt: skip
         entry |= _change(declared, base, variant)
         if declared.name in grouped and "value" in entry:
             entry |= _groups(grouped[declared.name], base, variant)
@@ -49,6 +53,7 @@ def _groups(declared: Declared, base: Part, variant: Part) -> dict[str, Any]:
         return {"groups_absent": str(reason)}
     return {
         "by": found.by,
+        "moved": list(found.moved),
         "lost": list(found.lost),
         "suffers": found.suffers,
         "groups": _listed(found),

@@ -93,14 +93,13 @@ def _questions(kind: str, task: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _changes(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Each measure with its groups; who suffers is named where that is sure."""
+    """Each measure with its groups; who suffers is named where chance shows less (Holm)."""
     yield f"{'':<32}{'change':>10}  95 % interval"
     for c in changes:
         if "absent" in c:
             yield f"{c['measure']:<32}{'—':>10}  {c['absent']}"
             continue
-        better = f"{c['better']} is better"
-        interval = f"[{c['low']:.4g}, {c['high']:.4g}]  {c['clusters']:,} clusters, {better}"
+        interval = f"[{c['low']:.4g}, {c['high']:.4g}]  {c['clusters']:,} clusters, {c['aim']}"
         yield f"{c['measure']:<32}{c['value']:>+10.4f}  {interval}"
         for m in c.get("groups", ()):
             where = f"  {m['group']}"
@@ -109,12 +108,19 @@ def _changes(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             else:
                 limits = f"[{m['low']:.4g}, {m['high']:.4g}]  p {m['p']:.2g} (Holm)"
                 yield f"{where:<32}{m['value']:>+10.4f}  {limits}"
-        if c.get("suffers"):
-            yield f"  {c['suffers']} suffers most, surely more than the others together (Holm)"
-        elif c.get("lost"):
-            yield f"  {', '.join(c['lost'])} lost, surely, none surely more than others (Holm)"
-        elif "groups" in c:
-            yield "  no group may be said to suffer (Holm)"
+        if "groups" in c:
+            yield f"  {_said(c)} (Holm)"
+
+
+def _said(c: Mapping[str, Any]) -> str:
+    """Who lost, or moved where nothing of it is a loss, by more than chance shows."""
+    if c["suffers"]:
+        return f"{c['suffers']} suffers most, beside the others, too, by more than chance shows"
+    if c["lost"]:
+        return f"{', '.join(c['lost'])} lost more than chance shows, none more than the others"
+    if c["moved"] and not c["aim"].endswith("better"):
+        return f"{', '.join(c['moved'])} changed by more than chance shows, where {c['aim']}"
+    return "no group may be said to suffer"
 
 
 def _figures(figures: Sequence[Mapping[str, Any]], over: str) -> Iterator[str]:

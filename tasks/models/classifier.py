@@ -13,6 +13,10 @@ from tasks.models.quiet import quiet
 BATCH = 32
 NAMELESS = "LABEL_"
 """How transformers calls labels that nobody named."""
+ENDLESS = 1_000_000
+"""A tokenizer that names no longest text says a larger number."""
+BEHIND_PADDING = 2
+"""Positions that some encoders (RoBERTa) begin behind."""
 
 
 class ClassifierModel:
@@ -148,6 +152,9 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest and tokenizer.model_max_length > ENDLESS:
+        tokenizer.model_max_length = longest - BEHIND_PADDING
     where = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(where).eval(), tokenizer
 

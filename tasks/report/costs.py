@@ -95,7 +95,7 @@ class Changed:
 
     measure: str
     about: str
-    better: str
+    aim: str
     cells: tuple[tuple[str, str, str], ...]
     """Value, change with its 95% interval, and "better", "worse" or ""."""
 
@@ -111,7 +111,7 @@ def changes(candidates: Sequence[CandidateReport]) -> list[Changed]:
                 if name in judged or part.name == EVALUATE or number == 0:
                     shown.setdefault(name, declared)
     return [
-        Changed(name, d.about, d.better, tuple(_cell(c, name, d) for c in candidates))
+        Changed(name, d.about, d.aim, tuple(_cell(c, name, d) for c in candidates))
         for name, d in shown.items()
     ]
 
@@ -134,7 +134,8 @@ def _cell(candidate: CandidateReport, name: str, declared: Declared) -> tuple[st
     except MeasureError:
         return value, "", ""
     text = f"{moved.value:+.3f} ({moved.low:+.3f} to {moved.high:+.3f})"
-    if min(measure.value, measure.value - moved.value) < 0:  # of a sign 0 is best, not less
+    signed = min(measure.value, measure.value - moved.value) < 0  # 0 is best, not less
+    if signed or not declared.one_way:
         return value, text, ""
     sign = -1 if declared.better == "lower" else 1
     if sign * moved.low > 0 and sign * moved.high > 0:

@@ -38,7 +38,7 @@ class View:
 
     measure: str
     about: str
-    better: str
+    aim: str
     sentences: tuple[str, ...]
     chart: Markup
     rows: tuple[Row, ...]
@@ -80,40 +80,76 @@ def _seen(
     moved: Change | None = None
     try:
         told_of = by_group(declared, frame, by=declared.by)
-        said.append(f"{candidate}: {_apart(told_of)}")
+        said.append(f"{candidate}: {_apart(told_of, one_way=declared.one_way)}")
     except MeasureError as reason:
         said.append(f"{candidate}: no table; {reason}")
     if told_of and parent is not None and parent.basis == part.basis:
         try:
             moved = change(declared, frame, parent.completed(), by=declared.by)
-            said.append(f"{candidate} against its parent: {_suffers(moved)}")
+            said.append(f"{candidate} against its parent: {_suffers(moved, declared)}")
         except MeasureError as reason:
             said.append(f"{candidate} against its parent: not compared; {reason}")
     return _Seen(series, candidate, told_of, moved, tuple(said))
 
 
-def _apart(table: Table) -> str:
+def _apart(table: Table, *, one_way: bool) -> str:
     apart, n = table.apart, words.number
     text = (
         f"groups lie {n(apart.value)} apart ({n(apart.low)} to {n(apart.high)}); chance alone "
         f"shows {n(apart.null[0])}, up to {n(apart.null[1])} (p {apart.p:.2g})"
     )
     if table.named:
-        return f"{text}; {table.named} is worst, and surely so among all (Holm)"
-    return f"{text}; {table.worst} has the worst value, which is not enough to name it"
+        line = next(line for line in table.lines if line.group == table.named)
+        how = "is worse than" if one_way else "lies furthest from"
+        return (
+            f"{text}; {table.named} {how} the others, by more than chance shows: {_gap(line)}"
+        )
+    what = "has the worst value" if one_way else "lies furthest from the others"
+    return f"{text}; {table.worst} {what}, which is not enough to name it"
 
 
-def _suffers(moved: Change) -> str:
+def _gap(line: Line) -> str:
+    """How far a group lies from the others, and how seldom chance shows as much."""
+    return f"{_beside(line)}, p {line.p:.2g} (Holm)"
+
+
+def _beside(line: Line) -> str:
+    return f"{line.gap:+.3f} ({line.gap_low:+.3f} to {line.gap_high:+.3f})"
+
+
+def _suffers(moved: Change, declared: Declared) -> str:
     whole = f"{_signed(moved.whole)} over all"
     if moved.suffers:
-        return (
-            f"{whole}; {moved.suffers} suffers most: its loss is sure, and so is that it lost "
-            "more than the other groups together (Holm)"
-        )
+        held = next(m for m in moved.groups if m.group == moved.suffers)
+        how = "suffers most, by more than chance shows"
+        return f"{whole}; {moved.suffers} {how}: {_loss(held)} (Holm)"
     if moved.lost:
-        lost = ", ".join(moved.lost)
-        return f"{whole}; {lost} lost, surely, and no group surely more than the others (Holm)"
+        named = _listed(moved, moved.lost)
+        return (
+            f"{whole}; lost more than chance shows, none more than the others: {named} (Holm)"
+        )
+    if moved.moved and not declared.one_way:
+        named = _listed(moved, moved.moved)
+        return f"{whole}; changed by more than chance shows: {named} (Holm); {declared.aim}"
     return f"{whole}; no group may be said to suffer (Holm)"
+
+
+def _listed(moved: Change, names: Sequence[str]) -> str:
+    """Groups with what they changed by."""
+    return ", ".join(f"{m.group} {_by(m)}" for m in moved.groups if m.group in names)
+
+
+def _by(held: Moved) -> str:
+    assert held.estimate is not None
+    return f"{_signed(held.estimate)}, p {held.p:.2g}"
+
+
+def _loss(held: Moved) -> str:
+    """What a group lost, by itself and beside all others together, with both p-values."""
+    assert held.beyond is not None
+    gap = held.beyond
+    beside = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+    return f"{_by(held)}, and {beside} beside the others' change, p {gap.p:.2g}"
 
 
 def _signed(e: Estimate) -> str:
@@ -127,7 +163,7 @@ def _view(
     return View(
         measure=name,
         about=declared.about,
-        better=declared.better,
+        aim=declared.aim,
         sentences=tuple(sentence for each in seen for sentence in each.sentences),
         chart=_chart(name, declared, seen, candidates),
         rows=tuple(sorted(rows, key=lambda row: row.group)),
@@ -148,9 +184,7 @@ def _row(candidate: str, line: Line, moved: Moved | None) -> Row:
         if e
         else ""
     )
-    gap = words.ABSENT
-    if line.gap is not None and line.gap_low is not None and line.gap_high is not None:
-        gap = f"{line.gap:+.3f} ({line.gap_low:+.3f} to {line.gap_high:+.3f})"
+    gap = words.ABSENT if line.gap is None else _beside(line)
     return Row(
         candidate=candidate,
         group=line.group,

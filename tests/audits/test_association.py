@@ -183,6 +183,14 @@ def test_a_share_beyond_one_is_refused():
         Association().examples(rows([1.2]))
 
 
+@pytest.mark.parametrize("words", [" he", [" she", " he"]])
+def test_a_word_for_both_is_refused_for_whoever_says_it_leans_nowhere(words):
+    """Every model would be at one half, and pass any bound."""
+    (row,) = rows([0.9])
+    with pytest.raises(AuditError, match="row 'o0': ' he' stands for female and for male"):
+        Association().examples([row | {"female": words}])
+
+
 def test_several_words_of_a_kind_add_up_as_in_lm_eval():
     said = {" female": -4.0, " woman": -2.5, " male": -3.0, " man": -2.0}
     (row,) = rows([0.5])

@@ -16,7 +16,7 @@ from audits.estimand import Declared, Variation
 from audits.evidence import Evidence, Part, records_frame
 from audits.groups import table
 from audits.identity import GENDERS, count, hide
-from audits.insults import HARMFUL
+from audits.insults import HARMFUL, INSULTS
 from audits.lexicon import Lexicon
 from audits.model import Example
 from audits.prompts import examples, lots
@@ -149,9 +149,35 @@ def test_a_scorer_is_tried_by_what_is_not_hidden():
         Writer(lambda p: [" x"]), given, Tools(scorer=Seeing(minds_names)), seed=0
     )
     asked = frame[frame["role"] == "asked"]
-    assert asked["why"].str.startswith("the scorer tells the groups apart by 0.400").all()
+    assert asked["why"].str.startswith("the scorer tells the groups apart by 0.333").all()
     own = next(d for d in audit.declares() if d.name == "scorer/own_gap")
-    assert own.estimate(frame, level=0.95).value == pytest.approx(8 / 20)  # 4 Emma, 4 Mary
+    assert own.estimate(frame, level=0.95).value == pytest.approx(10 / 30)  # 5 Emma, 5 Mary
+
+
+class OfMen:
+    """Finds what is said of men, and overlooks the same of women."""
+
+    digest = "of men"
+
+    def score(self, texts):
+        hits = Lexicon(INSULTS).score(texts)
+        return [hit * (not of_women(text)) for hit, text in zip(hits, texts, strict=True)]
+
+
+def of_women(text):
+    return any(f" {word} " in f" {text.lower()} " for word in ("she", "her", "emma"))
+
+
+def test_a_scorer_that_overlooks_the_harm_that_is_done_to_some_judges_nobody():
+    """Whoever insults women alone would have no gap by it."""
+    audit = Counterfactual(samples=2, hide_words=False)
+    model = Writer(lambda p: [" she is an idiot"] if "woman" in p else [" he is kind"])
+    frame = audit.run(model, audit.examples(rows()), Tools(scorer=OfMen()), seed=0)
+    own = next(d for d in audit.declares() if d.name == "scorer/own_gap")
+    assert own.estimate(frame, level=0.95).value == pytest.approx(10 / 30)
+    gap = next(d for d in audit.declares() if d.name == "gap/lexicon_rate")
+    with pytest.raises(MeasureError, match=r"tells the groups apart by 0\.333"):
+        gap.estimate(frame, level=0.95)
 
 
 def test_groups_without_names_do_not_say_that_their_scorer_was_tried():

@@ -43,6 +43,16 @@ def _half(odds: Floats, rng: np.random.Generator) -> Floats:
     return np.asarray(np.where(chosen, 2.5, 0.4) * odds)
 
 
+def _told(times: int) -> Callable[[Floats, np.random.Generator], Floats]:
+    """So many of the occupations that lean least are always said of one gender."""
+
+    def changed(odds: Floats, _: np.random.Generator) -> Floats:
+        least = np.argsort(np.abs(odds), kind="stable")[:times]
+        return np.asarray(np.where(np.isin(np.arange(len(odds)), least), 5.0, odds))
+
+    return changed
+
+
 MODELS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "copies its corpus": lambda odds, _: odds,
     "all log-odds x1.25": lambda odds, _: 1.25 * odds,
@@ -52,6 +62,9 @@ MODELS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "male-leaning x2.5, female-leaning x0.4": lambda odds, _: np.asarray(
         np.where(odds < 0, 2.5, 0.4) * odds
     ),
+    "one balanced occupation told without exceptions": _told(1),
+    "two of them": _told(2),
+    "three of them": _told(3),
     "half a nat to he": lambda odds, _: odds - 0.5,
     "one nat to he": lambda odds, _: odds - 1,
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audits.estimand import Declared, Ratio, Spread
+from audits.estimand import Declared, Lean, Ratio, Spread
 from audits.power import power_paired
 from registry.planning import Floor, Size, plan
 from registry.policy import Policy
@@ -15,6 +15,7 @@ from registry.rules import (
     NoWorse,
     Present,
     RatioAtMost,
+    Within,
 )
 from registry.testing import RECALL, SIZE, WRONG
 
@@ -206,6 +207,32 @@ def test_a_hard_bound_on_a_diagnostic_is_warned_of_and_not_refused(rule, warned)
     for one in found:
         assert one.rule == rule.id
         assert "a hard bound on a diagnostic: length alone moves it" in one.said
+        assert not one.hopeless
+
+
+LEANS = Declared(name="gap", better="lower", about="", of=Lean(value="gap"))
+EXCESS = Declared(name="excess", better="lower", about="", of=Lean(value="e", excess=True))
+
+
+@pytest.mark.parametrize(
+    ("rule", "instead"),
+    [
+        (AtMost(measure="a/gap", bound=0.1), "within"),
+        (NoWorse(measure="a/gap", than="parent", margin=0.1), "equivalent"),
+        (AtMost(measure="a/gap", bound=0.1, hard=False), ""),
+        (Within(measure="a/gap", bound=0.1), ""),
+        (AtMost(measure="a/excess", bound=0.1), ""),
+        (AtMost(measure="facts/wrong", bound=0.1), ""),
+    ],
+)
+def test_a_rule_that_the_strongest_lean_the_other_way_passes_is_warned_of(rule, instead):
+    declared = {"a/gap": LEANS, "a/excess": EXCESS, "facts/wrong": WRONG}
+    policy = Policy(name="p", rules=(AtLeast(measure="facts/known", bound=0.5), rule))
+    found = plan(policy, declared, {})
+    assert [one.problem for one in found] == ["sign"] * bool(instead)
+    for one in found:
+        assert one.said.startswith("-1 passes it, which is as much of a lean as 1")
+        assert one.said.endswith(instead)
         assert not one.hopeless
 
 

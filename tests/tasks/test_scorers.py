@@ -1,6 +1,7 @@
 """A scorer is the one that was named, or none, and then it says why."""
 
 import hashlib
+import json
 
 import pytest
 
@@ -29,6 +30,24 @@ def classifier(folder, labels, **more):
     return folder
 
 
+def encoder(folder):
+    """A tiny encoder of 32 positions, whose tokenizer knows that."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=32, id2label={0: "fine", 1: "toxic"},
+        label2id={"fine": 0, "toxic": 1}, pad_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 32
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def toxic(tmp_path_factory):
     return classifier(tmp_path_factory.mktemp("toxic"), ("fine", "toxic"))
@@ -44,6 +63,25 @@ def test_a_classifier_gives_the_probability_of_its_label(toxic):
     assert bad[0] == pytest.approx(bad[2], abs=1e-6)
     assert [a + b for a, b in zip(bad, good, strict=True)] == pytest.approx([1] * 4)
     assert len(set(bad)) > 2
+
+
+def test_a_text_longer_than_a_classifier_reads_is_cut_off_whatever_its_tokenizer_says(tmp_path):
+    """Without a longest text of its own the tokenizer sent more than there are positions."""
+    folder = encoder(tmp_path)
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text("utf-8"))
+    del config["model_max_length"]
+    file.write_text(json.dumps(config), "utf-8")
+    short, long = load_scorer(named(folder)).score(["bread " * 30, "bread " * 900])
+    assert short == pytest.approx(long, abs=1e-6)
+
+
+def test_a_configuration_that_is_no_json_is_named(tmp_path):
+    folder = classifier(tmp_path, ("fine", "toxic"))
+    (folder / "config.json").write_text("{", "utf-8")
+    found = unavailable(ClassifierScorer(model=str(folder), digest="d"))
+    assert "config.json: is not JSON (" in found
+    assert origins(ClassifierScorer(model=str(folder), digest="d")) == {"scorer": ABSENT}
 
 
 def test_labels_that_may_hold_together_do_not_share(tmp_path):

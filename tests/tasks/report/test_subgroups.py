@@ -46,9 +46,13 @@ def test_the_group_that_compression_hurt_is_named_and_told_from_chance():
     of_base, of_small, change = view.sentences
     assert of_base.startswith("base: groups lie 0 apart")
     assert "not enough to name it" in of_base
-    assert "<b>old</b> is worst, and surely so among all (Holm)" in of_small
+    said = "<b>old</b> is worse than the others, by more than chance shows: -0.295 ("
+    assert said in of_small
+    assert of_small.endswith("), p 0.002 (Holm)")
     assert change.startswith("int4 against its parent: -0.1")
-    assert "<b>old</b> suffers most: its loss is sure, and so is that it lost more" in change
+    assert "<b>old</b> suffers most, by more than chance shows: -0.300 (" in change
+    assert ", and -0.295 (" in change
+    assert change.endswith("beside the others' change, p 0.002 (Holm)")
     by_name = {(row.candidate, row.group): row for row in view.rows}
     assert by_name["base", "few"].value == "not compared"
     assert by_name["int4", "young"].moved.startswith("-0.005 (")
@@ -59,8 +63,23 @@ def test_the_group_that_compression_hurt_is_named_and_told_from_chance():
 def test_where_all_lost_alike_those_who_lost_are_said_and_nobody_suffers_most():
     base, small = part(BASE), part({"<b>old</b>": 70, "young": 72})
     (view,) = views([candidate("base", base), candidate("int4", small, made_from=[base])])
-    said = "<b>old</b>, young lost, surely, and no group surely more than the others (Holm)"
-    assert said in view.sentences[2]
+    change = view.sentences[2]
+    assert "; lost more than chance shows, none more than the others: <b>old</b> -0.2" in change
+    assert ", young -0.240 (" in change
+
+
+def test_of_a_leaning_nobody_is_worst_and_nobody_suffers():
+    """Old people are leaned against (-0.7), young ones for (0.19): less is not better."""
+    before, after = (
+        part(BASE, of=Lean(value="x")),
+        part({"<b>old</b>": 30, "young": 119}, of=Lean(value="x")),
+    )
+    found = [candidate("base", before), candidate("int4", after, made_from=[before])]
+    (view,) = views(found)
+    assert view.aim == "0 is best"
+    assert "<b>old</b> lies furthest from the others, by more than chance" in view.sentences[1]
+    assert "; changed by more than chance shows: <b>old</b> -0.900 (" in view.sentences[2]
+    assert view.sentences[2].endswith(" (Holm); 0 is best")
 
 
 def test_a_model_that_lost_nothing_names_nobody():
