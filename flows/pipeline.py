@@ -16,6 +16,7 @@ from flows.ledger import Entry, Ledger
 from flows.outcome import answer, write_report
 from flows.plan import Made, make
 from flows.publishing import Publisher
+from flows.rehearsal import require_variants
 from flows.spec import RunSpec, load_spec
 from tasks.artifact import Artifact, Vault
 from tasks.job import Call
@@ -42,11 +43,12 @@ def pipeline(
         open_registry(home).require_vouched(spec.registered)
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
 
-    def warn() -> None:
+    def before_compute() -> None:
+        require_variants(spec, home)
         for one in foresee(spec, home, unscored(spec)):
             talk(f"note: {one.rule}: {one.said}")
 
-    performer = Performer(home, ledger, warn)
+    performer = Performer(home, ledger, before_compute)
     made = make(spec, home, performer)
     with ledger.records("publish"):
         publisher = Publisher(spec, home, made, ledger)

@@ -71,6 +71,20 @@ def lowest_in_groups(scores: "torch.Tensor", pattern: str) -> "torch.Tensor":
     return mask
 
 
+def prunable(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model itself, unless it has no linear layers or no blocks to walk, by its outline.
+
+    Raises:
+        SpecError: It has none.
+    """
+    from tasks.compress.blocks import linears_of
+    from tasks.compress.walk import require_steps
+
+    linears_of(model)
+    require_steps(model)
+    return model
+
+
 def prune(
     source: "Source",
     model: "PreTrainedModel",
