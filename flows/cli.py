@@ -1,7 +1,8 @@
 """The command line: machine output on stdout, talk and progress on stderr, honest exit codes.
 
 0 promoted or done · 1 refused by the gate · 2 wrong run file, policy or command ·
-3 a stage failed · 4 a registry or evidence that does not verify.
+3 a stage failed, even if another candidate was promoted · 4 a registry or evidence that does
+not verify.
 """
 
 import json
@@ -133,9 +134,13 @@ def run(
     no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
-    """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all."""
+    """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all.
+
+    Exit 3 if a stage failed: the other candidates are finished first, and one may be promoted.
+    """
     home = _home(no_cache)
     from flows.closing import closing
+    from flows.failing import complain
     from flows.running import run_pipeline
 
     outcome = run_pipeline(spec, set_, home)
@@ -143,6 +148,7 @@ def run(
         _print(outcome["answer"])
     else:
         typer.echo(closing(outcome))
+    complain(outcome["failed"])
     return 0 if outcome["promoted"] else 1
 
 

@@ -32,7 +32,8 @@ def pipeline(
 
     Without `keep_scores`, what models answered before is neither read nor added to.
     Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
-    people, and `answer` for machines (see `flows.outcome.answer`).
+    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: the candidates
+    that a failing stage ended.
     """
     ledger = Ledger()
     home = replace(find_home(), keeps_scores=keep_scores)
@@ -58,11 +59,12 @@ def pipeline(
     run, report = write_report(spec, home, made, judged, ledger)
     with ledger.records("publish"):
         publisher.close(judged, report)
-    result = answer(spec, home, judged, ledger, report)
+    result = answer(spec, home, judged, made.failed, ledger, report)
     return {
         "promoted": any(j.promoted for j in judged),
         "answer": result,
         "table": table(run),
+        "failed": made.failed,
     }
 
 
