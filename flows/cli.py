@@ -18,6 +18,7 @@ import typer
 
 from audits.errors import AssayError
 from flows.home import Home, find_home, settle, talk
+from tasks.room import lacking
 
 app = typer.Typer(
     name="assay",
@@ -90,10 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = app(args=words, prog_name="assay", standalone_mode=False)
     except AssayError as error:
-        if debug:
-            traceback.print_exc()
-        talk(f"assay: {error}")
-        return error.exit_code
+        return _refused(error, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
         outcome = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence against tracebacks
@@ -101,6 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
     if outcome == INTERRUPTED:  # Typer turns a Ctrl-C into this, without a word
         talk("assay: interrupted; the next run continues where this one stopped")
     return outcome if isinstance(outcome, int) else 0
+
+
+def _refused(error: AssayError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    error = lacking(find_home().root, error) or error
+    talk(f"assay: {error}")
+    return error.exit_code
 
 
 def _unexpected(error: Exception, *, debug: bool) -> int:
@@ -111,6 +117,8 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
         if said:  # none where no command was given: the help has been shown
             talk(f"assay: {said}; see `assay --help`")
         return 2
+    if lack := lacking(find_home().root, error):
+        return _refused(lack, debug=debug)
     if debug:
         traceback.print_exc()
     talk(f"assay: {type(error).__name__}: {error} (run again with --debug for the traceback)")

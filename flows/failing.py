@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from audits.errors import AssayError, EvidenceError, StageError
+from audits.errors import AssayError, EvidenceError, NoRoom, StageError
 from flows.chains import Perform
 from registry.looking import plural
 from tasks.artifact import Artifact
 from tasks.job import Call
 
-ENDING = (EvidenceError,)
+ENDING = (EvidenceError, NoRoom)
 """Failures that are of the whole installation, and end a run wherever they happen."""
 
 
@@ -51,6 +51,7 @@ class Attempts:
         Raises:
             Broken: the stage failed, now or for another candidate before.
             EvidenceError: what is stored does not verify, which is no matter of one candidate.
+            NoRoom: nothing more can be written.
         """
         if wanted.key in self.failed:
             raise self.failed[wanted.key]

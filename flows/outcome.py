@@ -198,8 +198,11 @@ def save(path: Path, text: str) -> None:
         raise SpecError(f"{path} is a folder; name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, "utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _stage(entry: Entry) -> StageLine:

@@ -21,6 +21,7 @@ from flows.spec import RunSpec, load_spec
 from tasks.artifact import Artifact, Vault
 from tasks.job import Call
 from tasks.report import table
+from tasks.room import writing
 from tasks.stages import prefect_task
 
 
@@ -75,7 +76,7 @@ class Performer:
     """
 
     def __init__(self, home: Home, ledger: Ledger, first: Callable[[], None]) -> None:
-        self._vault = Vault(home.artifacts)
+        self._vault, self._home = Vault(home.artifacts), home.root
         self._ledger = ledger
         self._first: Callable[[], None] | None = first
 
@@ -89,8 +90,9 @@ class Performer:
             stage = stage.with_options(refresh_cache=True)
             talk(f"  {wanted.stage} {wanted.label} …")
         began = time.perf_counter()
-        state = stage(wanted, return_state=True)
-        made: Artifact = state.result()
+        with writing(self._home):
+            state = stage(wanted, return_state=True)
+            made: Artifact = state.result()
         elapsed = time.perf_counter() - began
         facts = self._vault.facts(made)
         self._ledger.add(
