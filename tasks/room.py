@@ -65,7 +65,7 @@ def _told(folder: Path, error: BaseException) -> NoRoom | None:
         if any(said in words for said in SAID):
             return _full(_fuller(folder), folder)
         return _shut(folder, errno.EROFS) if any(s in words for s in SAID_SHUT) else None
-    named, code = error.filename, error.errno
+    named, code = error.filename2 or error.filename, error.errno  # a copy: from, to
     place = Path(os.fsdecode(named)).parent if isinstance(named, str | bytes) else None
     if code in FULL:
         return _full(place or _fuller(folder), folder)

@@ -79,6 +79,8 @@ def test_the_place_is_that_of_the_file_which_could_not_be_written(tmp_path):
     elsewhere = tmp_path / "other" / "file"
     error = OSError(errno.ENOSPC, "No space left on device", str(elsewhere))
     assert str(lacking(tmp_path / "home", error)).startswith(f"{elsewhere.parent}: its disk")
+    copying = OSError(errno.ENOSPC, "No space left on device", "/from/a", None, str(elsewhere))
+    assert str(lacking(tmp_path / "home", copying)).startswith(f"{elsewhere.parent}: its disk")
 
 
 def test_what_may_not_be_written_is_named_where_it_is_ours(tmp_path):
