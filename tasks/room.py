@@ -17,7 +17,7 @@ from audits.errors import EvidenceError, GateRefused, NoRoom, SpecError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
-SAID = (*(os.strerror(code) for code in FULL), "disk is full", "disk I/O error")
+SAID = (*(os.strerror(code) for code in FULL), "disk is full")
 """What libraries repeat of the system's words, and what SQLite says in its own."""
 SAID_SHUT = (os.strerror(errno.EROFS), "readonly database")
 PROBE = 64 * 1024
