@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from audits.errors import AssayError, EvidenceError, NoRoom, StageError
+from audits.errors import AssayError, EvidenceError, NoRoom, SpecError, StageError
 from flows.chains import Perform
 from registry.looking import plural
 from tasks.artifact import Artifact
 from tasks.job import Call
 
-ENDING = (EvidenceError, NoRoom)
-"""Failures that are of the whole installation, and end a run wherever they happen."""
+
+class Unsound(SpecError):
+    """The run file asks for what cannot be; found when the first stage was to be made."""
+
+
+ENDING = (EvidenceError, NoRoom, Unsound)
+"""Failures that are of the run file or the installation, and end a run wherever they happen."""
 
 
 class Broken(StageError):
@@ -52,6 +57,7 @@ class Attempts:
             Broken: the stage failed, now or for another candidate before.
             EvidenceError: what is stored does not verify, which is no matter of one candidate.
             NoRoom: nothing more can be written.
+            Unsound: the run file cannot be carried out.
         """
         if wanted.key in self.failed:
             raise self.failed[wanted.key]

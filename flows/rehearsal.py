@@ -5,6 +5,7 @@ from pathlib import Path
 
 from audits.errors import SpecError
 from flows.chains import teachers_of
+from flows.failing import Unsound
 from flows.home import Home
 from flows.spec import BASE, RunSpec, is_name
 from tasks.compress import AnyMethod, Calibrated, Distill
@@ -14,7 +15,7 @@ from tasks.train import TrainSettings
 
 
 def require_variants(spec: RunSpec, home: Home) -> None:
-    """Raise SpecError, a line for each variant, where a step cannot be done to its model.
+    """Raise Unsound, a line for each variant, where a step cannot be done to its model.
 
     A step is rehearsed on the shapes that the steps before will leave. Of a model of the hub
     that is not in its cache nothing is known. What depends on values shows when the step is
@@ -31,7 +32,7 @@ def require_variants(spec: RunSpec, home: Home) -> None:
         for variant in spec.variants:
             chains.model(variant.name)
     if chains.faults:
-        raise SpecError("\n".join(chains.faults))
+        raise Unsound("\n".join(chains.faults))
 
 
 class _Chains:

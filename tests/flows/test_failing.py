@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audits.errors import EvidenceError, StageError
-from flows.failing import complain
+from audits.errors import EvidenceError, NoRoom, StageError
+from flows.failing import Unsound, complain
 from flows.home import find_home
 from flows.plan import find_candidate, make
 from flows.spec import load_spec
@@ -121,6 +121,8 @@ def test_one_that_cannot_be_measured_is_made_and_not_judged(run):
         ("audit facts of base", RuntimeError("a bug")),
         ("compress pruned", KeyboardInterrupt()),
         ("compress pruned", EvidenceError("its content differs from its sealed digest")),
+        ("compress pruned", NoRoom("its disk takes no more")),
+        ("compress pruned", Unsound("variants[1].steps[0]: layers: 9 are to be kept")),
     ],
     ids=lambda value: str(value) or "Ctrl-C",
 )
