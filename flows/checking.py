@@ -38,7 +38,7 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
     """
     spec = load_spec(path, changes)
     require_sound(spec, home)
-    require_variants(spec, home)
+    notes = require_variants(spec, home)
     candidates = [BASE, *(v.name for v in spec.variants)]
     declared = spec.declares()
     blind = unscored(spec)
@@ -53,6 +53,7 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         "rules": len(spec.policy.rules),
         "outlook": [_plain(one) for one in outlook],
         "absent": blind,
+        "notes": list(notes),
         "exit": _exit(outlook),
     }
     names = ", ".join(candidates)
@@ -63,7 +64,8 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         f"spec {spec.identity[:16]}."
     )
     absent = [f"  {audit} will measure nothing: {why}" for audit, why in blind.items()]
-    return document, "\n".join([text, *absent, *_lines(outlook)])
+    noted = [f"  {note}" for note in notes]
+    return document, "\n".join([text, *noted, *absent, *_lines(outlook)])
 
 
 def foresee(spec: RunSpec, home: Home, blind: Collection[str]) -> tuple[Outlook, ...]:

@@ -46,7 +46,8 @@ def pipeline(
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
 
     def before_compute() -> None:
-        require_variants(spec, home)
+        for note in require_variants(spec, home):
+            talk(f"note: {note}")
         for one in foresee(spec, home, unscored(spec)):
             talk(f"note: {one.rule}: {one.said}")
 

@@ -14,8 +14,10 @@ from tasks.models.folder import is_folder
 from tasks.train import TrainSettings
 
 
-def require_variants(spec: RunSpec, home: Home) -> None:
+def require_variants(spec: RunSpec, home: Home) -> tuple[str, ...]:
     """Raise Unsound, a line for each variant, where a step cannot be done to its model.
+
+    Returns what is no mistake and yet should be known: columns that a pattern leaves dense.
 
     A step is rehearsed on the shapes that the steps before will leave. Of a model of the hub
     that is not in its cache nothing is known. What depends on values shows when the step is
@@ -23,16 +25,17 @@ def require_variants(spec: RunSpec, home: Home) -> None:
     the data drop.
     """
     if not spec.variants:
-        return
+        return ()
     with tempfile.TemporaryDirectory(prefix="assay-") as aside:
         base = _base(spec, Path(aside))
         if base is None:
-            return
+            return ()
         chains = _Chains(spec, home, base, Path(aside))
         for variant in spec.variants:
             chains.model(variant.name)
     if chains.faults:
         raise Unsound("\n".join(chains.faults))
+    return tuple(chains.notes)
 
 
 class _Chains:
@@ -42,6 +45,7 @@ class _Chains:
         from tasks.compress.rehearse import Rehearsal
 
         self.faults: list[str] = []
+        self.notes: list[str] = []
         self._variants = {one.name: (at, one) for at, one in enumerate(spec.variants)}
         self._trained = isinstance(spec.model, TrainSettings)
         self._steps = Rehearsal(_texts(spec, home), bytewise=self._trained)
@@ -69,8 +73,10 @@ class _Chains:
             except SpecError as error:
                 self.faults.append(f"{place}: {self._readable(str(error))}")
                 return None
-            if not told:
+            if told is None:
                 return None
+            if told:
+                self.notes.append(f"{place}: {told}")
             model = out
         return model
 

@@ -9,10 +9,15 @@ from tasks.compress.calibration import Calibrated
 from tasks.compress.folder import Source
 from tasks.compress.gguf_export import FILE, Gguf
 from tasks.compress.method import Method
+from tasks.compress.sparsity import remainder
 from tasks.models.outline import outline, write_outline
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+SHOWN = 2
+"""Layers that a note names."""
 
 
 class Rehearsal:
@@ -28,12 +33,14 @@ class Rehearsal:
         self._enough: set[tuple[int, int, int | None]] = set()
         self._outlines: dict[Path, PreTrainedModel] = {}
 
-    def step(self, method: Method, model: Path, teachers: Sequence[Path], out: Path) -> bool:
+    def step(
+        self, method: Method, model: Path, teachers: Sequence[Path], out: Path
+    ) -> str | None:
         """Rehearse one step from the folder `model` to the new folder `out`.
 
         Returns:
-            Whether it could be told. Where not, there is no `out`, and what comes of the
-            step shows when it is made.
+            What is no mistake and yet should be known ("" mostly). None where it could not be
+            told: there is no `out` then, and what comes of the step shows when it is made.
 
         Raises:
             SpecError: It cannot be done.
@@ -42,16 +49,17 @@ class Rehearsal:
         source.require_plain()
         self._require_text(method, source)
         try:
-            made = method.outline(source, self._outline(model))
+            before = self._outline(model)
+            made = method.outline(source, before)
         except RuntimeError:  # torch has no outline of some operation
-            return False
+            return None
         out.mkdir(parents=True)
         if isinstance(method, Gguf):
             (out / FILE).touch()
         else:
             write_outline(made, out)
             source.copy_rest()
-        return True
+        return remainder(before, getattr(method, "pattern", "unstructured"), SHOWN)
 
     def _outline(self, folder: Path) -> "PreTrainedModel":
         if folder not in self._outlines:

@@ -109,6 +109,16 @@ def test_a_model_that_is_yet_to_be_trained_is_known_by_its_settings(rehearse, ti
     assert len(lines) == 3
 
 
+def test_columns_that_a_pattern_leaves_dense_are_told_and_no_mistake(rehearse):
+    # 128 neurons divide by 4; of 90, two are in no group of four
+    odd = [{"kind": "width", "feed_forward": 90, "sequence_length": 64},
+           {"kind": "magnitude", "sparsity": 0.5, "pattern": "2:4"}]  # fmt: skip
+    assert rehearse({"even": odd[1:], "odd": odd}) == (
+        "variants[1].steps[1]: the last columns are in no group of 4 and stay dense: 2 of "
+        "model.layers.0.mlp.down_proj, 2 of model.layers.1.mlp.down_proj",
+    )
+
+
 def test_a_family_is_named_where_the_method_cannot_handle_it(rehearse, tmp_path):
     other = f"model.path={tiny_gpt2(tmp_path / 'gpt2')}"
     [line] = refused(rehearse, {"v": [{"kind": "rtn", "bits": 8}]}, other)
