@@ -131,7 +131,8 @@ def configured(folder: Path) -> tuple[Any, bool]:
         found = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    if not {type(found)} & {*MODEL_FOR_CAUSAL_LM_MAPPING, *MODEL_FOR_MASKED_LM_MAPPING}:
+    known = (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING)
+    if not any(type(found) in families for families in known):  # to list them imports them all
         raise SpecError(
             f"{file}: model_type {found.model_type!r} is no causal language model that "
             "transformers knows, nor a masked one; give another model"
