@@ -6,6 +6,7 @@
   - StageError               a stage failed                              (exit 3)
     - AuditError             an audit could not be carried out
     - MeasureError           a number that is not a measurement
+    - NoRoom                 a disk is full, or may not be written
   - EvidenceError            a registry or evidence that does not verify (exit 4)
     - Renewed                what was judged is not all that is known by now
 
@@ -41,6 +42,10 @@ class AuditError(StageError):
 
 class MeasureError(StageError):
     """A value offered as a measurement is not one (NaN, no samples, bounds crossed)."""
+
+
+class NoRoom(StageError):
+    """Nothing more can be written: every other stage would fail like this one."""
 
 
 class EvidenceError(AssayError):

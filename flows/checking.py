@@ -9,18 +9,19 @@ from audits.errors import SpecError
 from audits.estimand import Better
 from flows.chains import teachers_of
 from flows.home import Home
+from flows.rehearsal import require_variants
 from flows.sizing import sizes
 from flows.spec import BASE, RunSpec, is_name, load_spec
 from registry.looking import plural
 from registry.planning import Floor, Outlook, plan
 from registry.policy import lint, load_policy
-from tasks.compress import Calibrated, Distill, Gguf
+from tasks.compress import Calibrated, Gguf
 from tasks.data import sources
 from tasks.data.catalog import find
 from tasks.data.preview import require_documents, set_names
 from tasks.evaluate import EvaluateSettings
 from tasks.evaluate.ours import reads
-from tasks.models.folder import check_reference, is_folder
+from tasks.models.folder import check_reference
 from tasks.models.gguf_file import require_runner
 from tasks.scorers import unavailable
 from tasks.train import CheckpointSettings, TrainSettings
@@ -37,6 +38,7 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
     """
     spec = load_spec(path, changes)
     require_sound(spec, home)
+    notes = require_variants(spec, home)
     candidates = [BASE, *(v.name for v in spec.variants)]
     declared = spec.declares()
     blind = unscored(spec)
@@ -51,6 +53,7 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         "rules": len(spec.policy.rules),
         "outlook": [_plain(one) for one in outlook],
         "absent": blind,
+        "notes": list(notes),
         "exit": _exit(outlook),
     }
     names = ", ".join(candidates)
@@ -61,7 +64,8 @@ def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
         f"spec {spec.identity[:16]}."
     )
     absent = [f"  {audit} will measure nothing: {why}" for audit, why in blind.items()]
-    return document, "\n".join([text, *absent, *_lines(outlook)])
+    noted = [f"  {note}" for note in notes]
+    return document, "\n".join([text, *noted, *absent, *_lines(outlook)])
 
 
 def foresee(spec: RunSpec, home: Home, blind: Collection[str]) -> tuple[Outlook, ...]:
@@ -121,7 +125,10 @@ def _lines(outlook: Sequence[Outlook]) -> list[str]:
 
 
 def require_sound(spec: RunSpec, home: Home) -> None:
-    """Raise SpecError where the run could only end in a mistake we can see now."""
+    """Raise SpecError where the run could only end in a mistake that files and names show.
+
+    What shapes show is asked apart, for it takes torch: `rehearsal.require_variants`.
+    """
     problems = lint(spec.policy, directions(spec))
     if problems:
         raise SpecError("; ".join(problems))
@@ -130,45 +137,16 @@ def require_sound(spec: RunSpec, home: Home) -> None:
     _require_teachers(spec)
     sources(spec.data, home.data_roots)
     _require_sets(spec, home)
-    _require_gguf(spec)
-
-
-def _require_gguf(spec: RunSpec) -> None:
-    """Raise SpecError where a GGUF file could not be written, as far as can be seen now.
-
-    Whether the weights fit is known where they are on this machine and no other step changes
-    their shape before.
-    """
-    chains = [v.steps for v in spec.variants if isinstance(v.steps[-1], Gguf)]
-    if not chains:
-        return
-    require_runner()
-    if isinstance(spec.model, CheckpointSettings) and is_folder(spec.model.path):
-        for method, *before in map(reversed, chains):
-            if not before and isinstance(method, Gguf):
-                method.require_fit(Path(spec.model.path).expanduser())
+    if any(isinstance(variant.steps[-1], Gguf) for variant in spec.variants):
+        require_runner()
 
 
 def _require_teachers(spec: RunSpec) -> None:
-    """Raise SpecError where a teacher elsewhere is no model, or has other tokens.
-
-    Tokens are compared where both models are folders; the stage compares them in any case.
-    """
+    """Raise SpecError where a teacher elsewhere is no model."""
     for step in (step for variant in spec.variants for step in variant.steps):
         for named in teachers_of(step):
             if not is_name(named):
                 check_reference(named)
-                if isinstance(step, Distill) and step.listens:
-                    _require_shared_tokens(spec, named)
-
-
-def _require_shared_tokens(spec: RunSpec, teacher: str) -> None:
-    from tasks.compress.teacher import require_shared_vocabulary
-
-    base = spec.model
-    if isinstance(base, CheckpointSettings) and is_folder(base.path) and is_folder(teacher):
-        mine, other = (Path(ref).expanduser() for ref in (base.path, teacher))
-        require_shared_vocabulary(mine, other)
 
 
 def _require_sets(spec: RunSpec, home: Home) -> None:

@@ -1,7 +1,8 @@
 """The command line: machine output on stdout, talk and progress on stderr, honest exit codes.
 
 0 promoted or done · 1 refused by the gate · 2 wrong run file, policy or command ·
-3 a stage failed · 4 a registry or evidence that does not verify.
+3 a stage failed, even if another candidate was promoted · 4 a registry or evidence that does
+not verify.
 """
 
 import json
@@ -17,6 +18,7 @@ import typer
 
 from audits.errors import AssayError
 from flows.home import Home, find_home, settle, talk
+from tasks.room import lacking
 
 app = typer.Typer(
     name="assay",
@@ -89,10 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = app(args=words, prog_name="assay", standalone_mode=False)
     except AssayError as error:
-        if debug:
-            traceback.print_exc()
-        talk(f"assay: {error}")
-        return error.exit_code
+        return _refused(error, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
         outcome = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence against tracebacks
@@ -100,6 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
     if outcome == INTERRUPTED:  # Typer turns a Ctrl-C into this, without a word
         talk("assay: interrupted; the next run continues where this one stopped")
     return outcome if isinstance(outcome, int) else 0
+
+
+def _refused(error: AssayError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    error = lacking(find_home().root, error) or error
+    talk(f"assay: {error}")
+    return error.exit_code
 
 
 def _unexpected(error: Exception, *, debug: bool) -> int:
@@ -110,6 +117,8 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
         if said:  # none where no command was given: the help has been shown
             talk(f"assay: {said}; see `assay --help`")
         return 2
+    if lack := lacking(find_home().root, error):
+        return _refused(lack, debug=debug)
     if debug:
         traceback.print_exc()
     talk(f"assay: {type(error).__name__}: {error} (run again with --debug for the traceback)")
@@ -133,9 +142,13 @@ def run(
     no_cache: NoCache = False,
     as_json: Json = False,
 ) -> int:
-    """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all."""
+    """Run the pipeline: exit 0 if a candidate is promoted, 1 if the gate refuses all.
+
+    Exit 3 if a stage failed: the other candidates are finished first, and one may be promoted.
+    """
     home = _home(no_cache)
     from flows.closing import closing
+    from flows.failing import complain
     from flows.running import run_pipeline
 
     outcome = run_pipeline(spec, set_, home)
@@ -143,6 +156,7 @@ def run(
         _print(outcome["answer"])
     else:
         typer.echo(closing(outcome))
+    complain(outcome["failed"])
     return 0 if outcome["promoted"] else 1
 
 

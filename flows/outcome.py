@@ -11,20 +11,31 @@ from typing import Any
 
 from audits.errors import SpecError
 from audits.evidence import Measure
+from flows.failing import Failed
 from flows.home import Home
 from flows.judging import Judged
 from flows.ledger import Entry, Ledger
 from flows.plan import Made
 from flows.spec import RunSpec
+from registry.finding import Finding, Verdict
 from tasks.artifact import Artifact
 from tasks.energy_card import Card
 from tasks.report.model import CandidateReport, DataCheck, ReportRun, StageLine
 
 
 def answer(
-    spec: RunSpec, home: Home, judged: tuple[Judged, ...], ledger: Ledger, report: Path
+    spec: RunSpec,
+    home: Home,
+    judged: tuple[Judged, ...],
+    failed: tuple[Failed, ...],
+    ledger: Ledger,
+    report: Path,
 ) -> dict[str, Any]:
-    """The stable document that `assay run --json` prints."""
+    """The stable document that `assay run --json` prints.
+
+    A candidate whose stage failed stands last, has no version, and its one finding is named
+    after the stage.
+    """
     return {
         "run": spec.name,
         "spec": spec.identity,
@@ -42,14 +53,35 @@ def answer(
                 "version": j.version.number,
                 "verdict": str(j.decision.verdict),
                 "promoted": j.promoted,
-                "findings": [
-                    {"rule": f.rule, "verdict": str(f.verdict), "because": f.because}
-                    for f in j.decision.findings
-                ],
+                "findings": [_told(f) for f in j.decision.findings],
             }
             for j in judged
+        ]
+        + [
+            {
+                "name": one.name,
+                "version": None,
+                "verdict": str(finding.verdict),
+                "promoted": False,
+                "findings": [_told(finding)],
+            }
+            for one in failed
+            for finding in [_finding(one)]
         ],
     }
+
+
+def _told(finding: Finding) -> dict[str, str]:
+    return {
+        "rule": finding.rule, "verdict": str(finding.verdict), "because": finding.because,
+    }  # fmt: skip
+
+
+def _finding(failed: Failed) -> Finding:
+    """That a stage failed, as what stands in the way of a candidate."""
+    return Finding(
+        failed.error.stage, Verdict.INCONCLUSIVE, failed.sentence, hard=True, measure=""
+    )
 
 
 def report_run(
@@ -58,6 +90,7 @@ def report_run(
     ledger: Ledger,
     lineage: Mapping[str, str],
     checks: tuple[DataCheck, ...],
+    failed: tuple[Failed, ...] = (),
 ) -> ReportRun:
     """Gather what the report and the closing table show."""
     return ReportRun(
@@ -66,7 +99,10 @@ def report_run(
         spec=spec.identity,
         policy=spec.policy.name,
         policy_digest=spec.policy.identity,
-        candidates=tuple(candidate_report(j, _parent(j, judged)) for j in judged),
+        candidates=(
+            *(candidate_report(j, _parent(j, judged)) for j in judged),
+            *map(_failed_report, failed),
+        ),
         about=spec.about,
         model=spec.registered,
         stages=tuple(_stage(e) for e in ledger.entries if e.stage != "publish"),
@@ -105,6 +141,16 @@ def candidate_report(judged: Judged, parent: Judged | None = None) -> CandidateR
     )
 
 
+def _failed_report(failed: Failed) -> CandidateReport:
+    return CandidateReport(
+        failed.name,
+        Verdict.INCONCLUSIVE,
+        promoted=False,
+        sentence=failed.sentence,
+        findings=(_finding(failed),),
+    )
+
+
 def environment() -> dict[str, str]:
     """The machine and the libraries behind the numbers; no host name."""
     names = ("torch", "transformers", "llmcompressor", "lm-eval", "mlflow", "prefect")
@@ -140,7 +186,7 @@ def write_report(
     lineage = {"dataset": made.dataset.digest, "base model": made.base.digest}
     if made.tokenizer is not None:
         lineage["tokenizer"] = made.tokenizer.digest
-    run = report_run(spec, judged, ledger, lineage, data_checks(made.dataset))
+    run = report_run(spec, judged, ledger, lineage, data_checks(made.dataset), made.failed)
     path = home.root / "reports" / f"{spec.name}.html"
     save(path, render(run))
     return run, path
@@ -152,8 +198,11 @@ def save(path: Path, text: str) -> None:
         raise SpecError(f"{path} is a folder; name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, "utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _stage(entry: Entry) -> StageLine:

@@ -16,10 +16,12 @@ from flows.ledger import Entry, Ledger
 from flows.outcome import answer, write_report
 from flows.plan import Made, make
 from flows.publishing import Publisher
+from flows.rehearsal import require_variants
 from flows.spec import RunSpec, load_spec
 from tasks.artifact import Artifact, Vault
 from tasks.job import Call
 from tasks.report import table
+from tasks.room import writing
 from tasks.stages import prefect_task
 
 
@@ -31,7 +33,8 @@ def pipeline(
 
     Without `keep_scores`, what models answered before is neither read nor added to.
     Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
-    people, and `answer` for machines (see `flows.outcome.answer`).
+    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: the candidates
+    that a failing stage ended.
     """
     ledger = Ledger()
     home = replace(find_home(), keeps_scores=keep_scores)
@@ -42,11 +45,13 @@ def pipeline(
         open_registry(home).require_vouched(spec.registered)
     talk(f"{spec.name}: spec {spec.identity[:12]}, policy {spec.policy.name}, in {home.root}")
 
-    def warn() -> None:
+    def before_compute() -> None:
+        for note in require_variants(spec, home):
+            talk(f"note: {note}")
         for one in foresee(spec, home, unscored(spec)):
             talk(f"note: {one.rule}: {one.said}")
 
-    performer = Performer(home, ledger, warn)
+    performer = Performer(home, ledger, before_compute)
     made = make(spec, home, performer)
     with ledger.records("publish"):
         publisher = Publisher(spec, home, made, ledger)
@@ -56,11 +61,12 @@ def pipeline(
     run, report = write_report(spec, home, made, judged, ledger)
     with ledger.records("publish"):
         publisher.close(judged, report)
-    result = answer(spec, home, judged, ledger, report)
+    result = answer(spec, home, judged, made.failed, ledger, report)
     return {
         "promoted": any(j.promoted for j in judged),
         "answer": result,
         "table": table(run),
+        "failed": made.failed,
     }
 
 
@@ -71,7 +77,7 @@ class Performer:
     """
 
     def __init__(self, home: Home, ledger: Ledger, first: Callable[[], None]) -> None:
-        self._vault = Vault(home.artifacts)
+        self._vault, self._home = Vault(home.artifacts), home.root
         self._ledger = ledger
         self._first: Callable[[], None] | None = first
 
@@ -85,8 +91,9 @@ class Performer:
             stage = stage.with_options(refresh_cache=True)
             talk(f"  {wanted.stage} {wanted.label} …")
         began = time.perf_counter()
-        state = stage(wanted, return_state=True)
-        made: Artifact = state.result()
+        with writing(self._home):
+            state = stage(wanted, return_state=True)
+            made: Artifact = state.result()
         elapsed = time.perf_counter() - began
         facts = self._vault.facts(made)
         self._ledger.add(

@@ -8,7 +8,8 @@ from audits.catalog import AnyAudit
 from audits.errors import SpecError
 from audits.plugin import Plugin
 from flows.chains import Chains, Perform, checkpoint_call
-from flows.home import Home
+from flows.failing import Attempts, Broken, Failed
+from flows.home import Home, talk
 from flows.spec import BASE, UNTRAINED, RunSpec
 from tasks.artifact import Artifact
 from tasks.audit import AuditRun
@@ -45,22 +46,35 @@ class Made:
     tokenizer: Artifact | None
     base: Artifact
     candidates: tuple[Candidate, ...]
+    failed: tuple[Failed, ...] = ()
+    """Variants that are no candidates, for a stage failed that they cannot do without."""
 
 
 def make(spec: RunSpec, home: Home, perform: Perform) -> Made:
-    """Data, model, variants, and every measurement of every candidate."""
+    """Data, model, variants, and every measurement of every candidate.
+
+    A variant whose stage fails is left out with the reason, and the others are finished. What
+    all depend on ends the run: data, the base model and its measurements, and twins.
+    """
     dataset = make_dataset(spec, home, perform)
     tokenizer, base = base_model(spec, home, dataset, perform)
     controls = control_parts(spec, home, dataset, tokenizer, perform)
     candidates = [_measure(spec, home, BASE, base, base, (), dataset, perform)]
-    chains = Chains(spec, home, base, dataset, perform)
+    attempts, failed = Attempts(perform), []
+    chains = Chains(spec, home, base, dataset, attempts)
     for variant in spec.variants:
-        steps = chains.steps(variant.name)
-        candidates.append(
-            _measure(spec, home, variant.name, steps[-1], base, steps, dataset, perform)
-        )
+        name, undone = variant.name, "not made"
+        try:
+            steps = chains.steps(name)
+            undone = "not measured"
+            made = _measure(spec, home, name, steps[-1], base, steps, dataset, attempts)
+        except Broken as broken:
+            failed.append(Failed(name, undone, broken))
+            talk(f"note: {name} is {failed[-1].sentence}")
+        else:
+            candidates.append(made)
     with_controls = (replace(c, parts={**c.parts, **controls}) for c in candidates)
-    return Made(dataset, tokenizer, base, tuple(with_controls))
+    return Made(dataset, tokenizer, base, tuple(with_controls), tuple(failed))
 
 
 def make_dataset(spec: RunSpec, home: Home, perform: Perform) -> Artifact:
@@ -254,7 +268,15 @@ def machine() -> dict[str, str]:
 
 
 def find_candidate(made: Made, name: str) -> Candidate:
-    """The candidate called so, or SpecError with the names there are."""
+    """The candidate called so.
+
+    Raises:
+        StageError: a stage failed that it cannot do without.
+        SpecError: there is none; with the names there are.
+    """
+    for failed in made.failed:
+        if failed.name == name:
+            raise failed.error
     for candidate in made.candidates:
         if candidate.name == name:
             return candidate

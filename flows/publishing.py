@@ -6,6 +6,7 @@ from typing import Any
 
 from audits.errors import EvidenceError, SpecError
 from flows.chains import Perform
+from flows.failing import Failed
 from flows.home import Home, open_registry
 from flows.judging import Judged
 from flows.ledger import Entry, Ledger
@@ -110,15 +111,15 @@ class Publisher:
             artifacts["tokenizer"] = self._made.tokenizer.folder
         metrics = {f"overhead.{k}": float(v) for k, v in self._ledger.overhead().items()}
         metrics["promoted"] = float(any(j.promoted for j in judged))
-        self._store.attach(
-            self._parent, artifacts=artifacts, metrics=metrics, note=_note(self._spec, judged)
-        )
+        metrics["failed"] = float(len(self._made.failed))
+        note = _note(self._spec, judged, self._made.failed)
+        self._store.attach(self._parent, artifacts=artifacts, metrics=metrics, note=note)
         for one in judged:
             self._store.attach(one.version.run, artifacts={"report.html": report})
         self._store.finish(self._parent)
 
 
-def _note(spec: RunSpec, judged: tuple[Judged, ...]) -> str:
+def _note(spec: RunSpec, judged: tuple[Judged, ...], failed: tuple[Failed, ...]) -> str:
     """What a reviewer reads first on the page of a run."""
     rows = [
         f"| {escape(one.name)} | {one.version.number} "
@@ -126,6 +127,7 @@ def _note(spec: RunSpec, judged: tuple[Judged, ...]) -> str:
         f"| {escape(one.decision.sentence)} |"
         for one in judged
     ]
+    rows += [f"| {escape(one.name)} | | failed | {escape(one.sentence)} |" for one in failed]
     head = [escape(spec.about), "", "| candidate | version | verdict | why |"]
     return "\n".join([*head, "| --- | --- | --- | --- |", *rows])
 

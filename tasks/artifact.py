@@ -102,12 +102,17 @@ class Vault:
         )
         aside = self.root / "work" / f"sealing-{stage}-{key[:16]}-{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        os.replace(content, aside / "content")
-        (aside / "artifact.json").write_text(sealed.model_dump_json(indent=1), "utf-8")
-        (aside / "stage.json").write_text(json.dumps(facts, indent=1, sort_keys=True), "utf-8")
-        home.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(aside, home)
+        try:
+            aside.mkdir(parents=True)
+            (aside / "artifact.json").write_text(sealed.model_dump_json(indent=1), "utf-8")
+            note = json.dumps(facts, indent=1, sort_keys=True)
+            (aside / "stage.json").write_text(note, "utf-8")
+            os.replace(content, aside / "content")
+            home.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside, home)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         return sealed
 
     def discard(self, artifact: Artifact) -> None:

@@ -21,6 +21,7 @@ from audits.settings import Settings
 from tasks.artifact import Artifact, Kind, Vault
 from tasks.device import device_class
 from tasks.job import Call, Job
+from tasks.room import writing
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -204,7 +205,8 @@ def _make(vault: Vault, wanted: Call, key: str, work: Path) -> Artifact:
     job = Job(out, scratch, wanted.inputs, facts.__setitem__, wanted.context)
     settings: Any = TypeAdapter(_load(row.settings)).validate_json(wanted.settings)
     try:
-        _carry_out(wanted, settings, job, facts)
+        with writing(vault.root):  # asked while what was written is still there
+            _carry_out(wanted, settings, job, facts)
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)  # the scratch stays: it may hold checkpoints
         raise

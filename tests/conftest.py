@@ -1,6 +1,7 @@
 """Shared fixtures, a quiet and private environment, and which tests share a worker."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,33 @@ def stories260k(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: the pretrained model is not here")
     return folder
+
+
+class Disk:
+    """A disk of its own, of so many bytes."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def mount(self, size, *options):
+        """Begin it, or change its size."""
+        again = ["remount"] if self.place.is_mount() else []
+        self.place.mkdir(exist_ok=True)
+        how = ",".join([*again, f"size={size}", *options])
+        command = ["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(self.place)]
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("nobody may mount a small disk here")
+        return self.place
+
+    def end(self):
+        if self.place.is_mount():
+            subprocess.run(["umount", "-l", str(self.place)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    made = Disk(tmp_path / "small")
+    yield made
+    made.end()

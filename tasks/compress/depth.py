@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tasks.compress.folder import Applied, Source
     from tasks.compress.walk import Batch
 
+SHRUNK = "num_hidden_layers"
+
 
 class Depth(Calibrated):
     """Keep the blocks with the most influence.
@@ -38,26 +40,41 @@ class Depth(Calibrated):
             SpecError: More blocks are to be kept than are there, blocks of this family cannot
                 be told apart or renumbered, or there is too little text.
         """
-        from tasks.compress.blocks import blocks_of
-        from tasks.compress.rebuild import rebuild, require_equal, save
+        from tasks.compress.rebuild import require_equal, save
         from tasks.compress.width import most_active
 
         seen = self.documents(source)
         model = source.load()
+        names = self._blocks(model)
+        scores = influence(model, seen)
+        kept = most_active(scores, self.layers).tolist()
+        before = model.num_parameters()
+        made = _rebuilt(model, kept)
+        _bypass(model, kept)
+        require_equal(model, made, seen, what=SHRUNK)
+        shown = dict(zip(names, scores.tolist(), strict=True))
+        return save(made, before, source, {"kept": kept, "block_influence": shown}, {})
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same with fewer blocks, the first ones.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        self._blocks(model)
+        return _rebuilt(model, range(self.layers))
+
+    def _blocks(self, model: "PreTrainedModel") -> list[str]:
+        """Names of the blocks that are there, no fewer than are to be kept."""
+        from tasks.compress.blocks import blocks_of
+
         names = list(blocks_of(model))
         if self.layers > len(names):
             raise SpecError(
                 f"layers: {self.layers} are to be kept where {len(names)} are; keep at most "
                 f"{len(names)}"
             )
-        scores = influence(model, seen)
-        kept = most_active(scores, self.layers).tolist()
-        before, what = model.num_parameters(), "num_hidden_layers"
-        made = rebuild(model, _config(model, kept), _renumbered(model, kept), what=what)
-        _bypass(model, kept)
-        require_equal(model, made, seen, what=what)
-        shown = dict(zip(names, scores.tolist(), strict=True))
-        return save(made, before, source, {"kept": kept, "block_influence": shown}, {})
+        return names
 
 
 def influence(model: "PreTrainedModel", seen: "Sequence[Batch]") -> "torch.Tensor":
@@ -79,6 +96,12 @@ def influence(model: "PreTrainedModel", seen: "Sequence[Batch]") -> "torch.Tenso
             model(**batch, use_cache=False)
     n = sum(batch["input_ids"].numel() for batch in seen)
     return 1 - torch.tensor(list(total.values()), dtype=torch.float64) / n
+
+
+def _rebuilt(model: "PreTrainedModel", kept: Sequence[int]) -> "PreTrainedModel":
+    from tasks.compress.rebuild import rebuild
+
+    return rebuild(model, _config(model, kept), _renumbered(model, kept), what=SHRUNK)
 
 
 def _config(model: "PreTrainedModel", kept: Sequence[int]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from tasks.compress.adapter import Adapter
 from tasks.compress.generated import Generation
 from tasks.compress.losses import Mean
 from tasks.compress.teacher import Teacher
-from tasks.compress.training import Trained
+from tasks.compress.training import Rows, Trained, padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -114,31 +114,21 @@ class Distill(Trained):
             StageError: The loss is no number any more.
         """
         from tasks.compress.adapter import adapt
-        from tasks.compress.generated import require_positions
         from tasks.compress.objective import Objective, projections, require_comparable
-        from tasks.compress.teacher import (
-            check_teacher,
-            open_teacher,
-            require_shared_vocabulary,
-        )
+        from tasks.compress.teacher import open_teacher
         from tasks.models.folder import weights_digest
 
         self._require_teachers(source)
         seen: Sequence[Batch] = self.documents(source)
-        for folder in source.teachers:
-            check_teacher(folder)
-            if self.listens:
-                require_shared_vocabulary(source.model, folder, source.texts[:8])
         student = source.load()
         teachers = [open_teacher(folder) for folder in source.teachers]
         said: dict[str, object] = {"teachers": [weights_digest(t) for t in source.teachers]}
-        if self.text == "student":
-            require_positions(student, self.written(), "the student")
+        self._require_room(student, teachers)
         if self.text == "teacher":
             seen, more = self._dictated(source, teachers[0])
             said |= more
         if self.listens:
-            require_comparable(student, teachers, self, seen[0])
+            require_comparable(student, teachers, self, padded(seen[:1]))
         else:
             teachers = []
         if self.adapter is not None:
@@ -149,12 +139,49 @@ class Distill(Trained):
         applied = self.fit(source, student, seen, loss, own)
         return replace(applied, remarks={**applied.remarks, **said})
 
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if the teachers fit them.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        from tasks.compress.blocks import linears_of
+        from tasks.compress.objective import require_comparable
+        from tasks.models.outline import outline
+
+        self._require_teachers(source)
+        linears_of(model)
+        teachers = [outline(folder) for folder in source.teachers]
+        self._require_room(model, teachers)
+        rows = [_probed(one) for one in (model, *teachers)]
+        if self.listens and rows[0] is not None and None not in rows:
+            require_comparable(model, teachers, self, rows[0])
+        return model
+
+    def _require_room(
+        self, student: "PreTrainedModel", teachers: "Sequence[PreTrainedModel]"
+    ) -> None:
+        """Refuse who is to write and has too few positions for it."""
+        from tasks.compress.generated import require_positions
+
+        if self.text == "student":
+            require_positions(student, self.written(), "the student")
+        if self.text == "teacher":
+            require_positions(teachers[0], self.written(), "the teacher")
+
     def _require_teachers(self, source: "Source") -> None:
+        """Refuse teachers that are not there, are no models, or have other tokens."""
+        from tasks.compress.teacher import check_teacher, require_shared_vocabulary
+
         if not source.teachers or len(source.teachers) != len(self.teachers):
             raise SpecError(
                 "method distill: no teacher is given; name one, like "
                 '"teachers": ["path/of/a/model"]'
             )
+        for folder in source.teachers:
+            check_teacher(folder)
+            if self.listens:
+                require_shared_vocabulary(source.model, folder, source.texts[:8])
 
     def _dictated(
         self, source: "Source", teacher: "PreTrainedModel"
@@ -174,3 +201,13 @@ class Distill(Trained):
             )
         digest = keep(written, source.out / "generated.jsonl")
         return seen, {"generated_documents": len(seen), "generated_sha256": digest}
+
+
+def _probed(model: "PreTrainedModel") -> Rows | None:
+    """Two tokens for an outline, where its family takes its mask as given."""
+    from tasks.models.outline import probe
+
+    batch = probe(model)
+    if batch is None or "attention_mask" not in batch:
+        return None
+    return Rows(batch["input_ids"], batch["attention_mask"], batch["input_ids"])

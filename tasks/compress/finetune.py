@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from tasks.compress.training import Trained, loss_of
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from tasks.compress.folder import Applied, Source
 
 
@@ -28,3 +30,14 @@ class FineTune(Trained):
         seen = self.documents(source)
         model = source.load()
         return self.fit(source, model, seen, lambda batch: {"loss": loss_of(model, batch)})
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if there are linear layers, whose zeros are counted.
+
+        Raises:
+            SpecError: There is none.
+        """
+        from tasks.compress.blocks import linears_of
+
+        linears_of(model)
+        return model

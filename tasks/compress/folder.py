@@ -50,6 +50,16 @@ class Source:
         """
         from tasks.models.load import load_torch
 
+        self.require_plain()
+        loaded: PreTrainedModel = load_torch(self.model, device="cpu").hf
+        return loaded
+
+    def require_plain(self) -> None:
+        """Refuse what is no whole model of plain weights; reads headers alone.
+
+        Raises:
+            SpecError: As `load`.
+        """
         check_folder(self.model)
         if gguf_file(self.model) is not None:
             raise SpecError(f"{self.model}: is a GGUF file; let method gguf be the last step")
@@ -58,8 +68,6 @@ class Source:
             raise SpecError(
                 f"{self.model}: is quantized already; let quantization be the last step"
             )
-        loaded: PreTrainedModel = load_torch(self.model, device="cpu").hf
-        return loaded
 
     def save(self, model: "PreTrainedModel") -> None:
         """Write a model's weights and config, in the type of number that the source has.

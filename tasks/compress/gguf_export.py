@@ -14,6 +14,8 @@ from audits.errors import SpecError
 from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from tasks.compress.folder import Applied, Source
     from tasks.compress.walk import Batch
     from tasks.models.gguf_check import Agreement
@@ -90,16 +92,19 @@ class Gguf(Calibrated):
         with tempfile.TemporaryDirectory(prefix=".part-", dir=source.out) as aside:
             return self._write(source, planned, seen, Path(aside))
 
-    def require_fit(self, model: Path) -> None:
-        """Refuse a model that cannot be written as this file; reads no weight.
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if they and their tokenizer can be written as this file.
 
         Raises:
-            SpecError: As `apply` does, but for the text.
+            SpecError: As `apply`, but for the text.
         """
+        from tasks.models.gguf_file import require_runner
         from tasks.models.gguf_write import plan
 
+        require_runner()
         with tempfile.TemporaryDirectory() as aside:
-            self._rehearsed(plan(model), Path(aside))
+            self._rehearsed(plan(source.model), Path(aside))
+        return model
 
     def _write(
         self, source: "Source", planned: "Plan", seen: "Sequence[Batch]", aside: Path

@@ -54,6 +54,15 @@ class Svd(Settings):
         seen = measurable(source, model)
         return _factor(source, model, dict.fromkeys(chosen, self), self.rank, seen)
 
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if layers are chosen and have more than this rank.
+
+        Raises:
+            SpecError: As `apply`.
+        """
+        choose(model, self.layers, self.rank)
+        return model
+
     def start(self, weight: "torch.Tensor") -> None:
         """Nothing is observed."""
 
@@ -96,6 +105,18 @@ class ActivationSvd(Calibrated):
         model = source.load()
         chosen = choose(model, self.layers, self.rank)
         return _factor(source, model, dict.fromkeys(chosen, self), self.rank, seen)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if layers are chosen and have more than this rank.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        from tasks.compress.walk import require_steps
+
+        choose(model, self.layers, self.rank)
+        require_steps(model)
+        return model
 
     def start(self, weight: "torch.Tensor") -> Gram:
         """No inputs yet."""

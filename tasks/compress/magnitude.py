@@ -10,6 +10,7 @@ from tasks.compress.sparsity import Pattern, Sparsity, lowest_in_groups, prune, 
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from tasks.compress.folder import Applied, Source
 
@@ -52,6 +53,17 @@ class Magnitude(Settings):
         )
         methods = {name: _Decided(w) for name, w in zip(weights, new, strict=True)}
         return prune(source, model, methods, self.pattern, measurable(source, model))
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if there are linear layers.
+
+        Raises:
+            SpecError: As `apply`.
+        """
+        from tasks.compress.blocks import linears_of
+
+        linears_of(model)
+        return model
 
     def rewrite(self, weight: "torch.Tensor") -> "torch.Tensor":
         """Zero floor(sparsity * n) of n weights, ties to the lower index; a new tensor."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from tasks.compress.folder import Applied, Source
 
@@ -11,7 +12,7 @@ S = TypeVar("S")
 
 
 class Method(Protocol):
-    """Settings with one verb: what it does to a model.
+    """Settings with two verbs: what it does to a model, and whether it can be done.
 
     `version` is raised when the code changes what comes out; it is part of every cache key.
     A method whose model no other can start from says why in `ends`.
@@ -32,6 +33,18 @@ class Method(Protocol):
 
         The original stays as it is; equal settings, model and calibration text give equal
         files.
+        """
+        ...
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """Return, as shapes, what it makes of `source`, whose shapes are `model`.
+
+        Both are outlines (`tasks.models.outline`): no weight is read. What refuses here is
+        what `apply` itself calls before it computes anything; text is not looked at. A method
+        that ends a chain returns what it was given.
+
+        Raises:
+            SpecError: It cannot be done to a model of these shapes.
         """
         ...
 

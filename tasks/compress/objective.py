@@ -131,9 +131,9 @@ def require_comparable(
     student: "PreTrainedModel",
     teachers: "Sequence[PreTrainedModel]",
     how: "Distill",
-    batch: "Batch",
+    rows: Rows,
 ) -> None:
-    """Try one document on all models: is what the loss compares there and of one size?
+    """Try some tokens on all models: is what the loss compares there and of one size?
 
     Raises:
         SpecError: A family gives none of it, or the numbers of tokens or heads differ.
@@ -145,7 +145,7 @@ def require_comparable(
         for model in models:
             model.set_attn_implementation("eager")  # no other gives its attention
     with torch.no_grad():
-        found = [run(model, padded([batch]), how) for model in models]
+        found = [run(model, rows, how) for model in models]
     names = [model.config.model_type for model in models]
     sizes = [out.logits.shape[-1] for out in found]
     if len(set(sizes)) > 1:

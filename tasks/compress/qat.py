@@ -40,10 +40,9 @@ class Qat(Grid, Trained):
         """
         from tasks.compress.folder import Applied
         from tasks.compress.oneshot import quantize, rounding
-        from tasks.compress.scheme import Scheme, require_quantizable
+        from tasks.compress.scheme import require_quantizable
 
-        seen = self.documents(source)
-        scheme = Scheme(self.bits, self.group_size, symmetric=self.symmetric)
+        seen, scheme = self.documents(source), self.scheme()
         model = source.load()
         layers = require_quantizable(model, scheme)
         losses = self.train(

@@ -9,7 +9,11 @@ from audits.settings import Settings
 from tasks.compress.calibration import Calibrated
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.compress.balance import Kind
     from tasks.compress.folder import Applied, Source
+    from tasks.compress.scheme import Scheme
 
 Bits = Literal[2, 3, 4, 8]
 KvCache = Literal["fp8", "int8", "int4"]
@@ -32,6 +36,21 @@ class Grid(Settings):
     symmetric: bool = True
     """Levels lie evenly about zero; otherwise each group has a zero point of its own."""
 
+    def scheme(self) -> "Scheme":
+        """How finely weights, and keys and values where asked, are rounded."""
+        from tasks.compress.scheme import Scheme
+
+        kept: KvCache | None = getattr(self, "kv_cache", None)
+        return Scheme(self.bits, self.group_size, symmetric=self.symmetric, kv_cache=kept)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes: groups divide every width, and the library can do this to all.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        return _quantizable(model, self.scheme(), None)
+
 
 class Rtn(Grid):
     """Round every weight to the nearest of 2^bits levels; looks at no text.
@@ -51,10 +70,8 @@ class Rtn(Grid):
             SpecError: A group does not divide a layer's width.
         """
         from tasks.compress.oneshot import quantize, rounding
-        from tasks.compress.scheme import Scheme
 
-        scheme = Scheme(self.bits, self.group_size, symmetric=self.symmetric)
-        return quantize(rounding(), source, scheme)
+        return quantize(rounding(), source, self.scheme())
 
 
 class Gptq(Grid, Calibrated):
@@ -85,14 +102,10 @@ class Gptq(Grid, Calibrated):
                 rounded it to nearest, which is another method.
         """
         from tasks.compress.oneshot import correcting, quantize
-        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
-        scheme = Scheme(
-            self.bits, self.group_size, symmetric=self.symmetric, kv_cache=self.kv_cache
-        )
         modifier = correcting(act_order=self.act_order, dampening=self.dampening)
-        applied = quantize(modifier, source, scheme, seen=seen)
+        applied = quantize(modifier, source, self.scheme(), seen=seen)
         if fallen := applied.remarks["rounded_instead"]:
             raise StageError(
                 f"method gptq: the Hessian of {fallen} could not be inverted; give more "
@@ -128,14 +141,18 @@ class Awq(Grid, Calibrated):
             StageError: The scales changed the model.
         """
         from tasks.compress.oneshot import activation_aware, quantize, rounding
-        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
-        scheme = Scheme(
-            self.bits, self.group_size, symmetric=self.symmetric, kv_cache=self.kv_cache
-        )
         scaling = activation_aware(grid=self.grid)
-        return quantize(rounding(), source, scheme, seen=seen, scaling=scaling)
+        return quantize(rounding(), source, self.scheme(), seen=seen, scaling=scaling)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, in which the library has pairs of layers to move scales between.
+
+        Raises:
+            SpecError: As `apply`, but for the text, and for pairs that change the model.
+        """
+        return _quantizable(model, self.scheme(), "awq")
 
 
 class SmoothQuant(Calibrated):
@@ -167,9 +184,34 @@ class SmoothQuant(Calibrated):
             StageError: The scales changed the model.
         """
         from tasks.compress.oneshot import quantize, rounding, smoothing
-        from tasks.compress.scheme import Scheme
 
         seen = self.documents(source)
-        scheme = Scheme(8, None, inputs=8, kv_cache=self.kv_cache)
         scaling = smoothing(strength=self.strength)
-        return quantize(rounding(), source, scheme, seen=seen, scaling=scaling)
+        return quantize(rounding(), source, self.scheme(), seen=seen, scaling=scaling)
+
+    def scheme(self) -> "Scheme":
+        """How finely weights, inputs, and keys and values where asked, are rounded."""
+        from tasks.compress.scheme import Scheme
+
+        return Scheme(8, None, inputs=8, kv_cache=self.kv_cache)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, in which the library has pairs of layers to move scales between.
+
+        Raises:
+            SpecError: As `apply`, but for the text, and for pairs that change the model.
+        """
+        return _quantizable(model, self.scheme(), "smoothquant")
+
+
+def _quantizable(
+    model: "PreTrainedModel", scheme: "Scheme", scaled: "Kind | None"
+) -> "PreTrainedModel":
+    """The model itself, unless it cannot be quantized like this."""
+    from tasks.compress.balance import pairs
+    from tasks.compress.scheme import require_quantizable
+
+    require_quantizable(model, scheme)
+    if scaled is not None:
+        pairs(scaled, model)
+    return model

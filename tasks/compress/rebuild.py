@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from audits.errors import SpecError
+from tasks.models.outline import probe
 
 if TYPE_CHECKING:
     import torch
@@ -43,21 +44,24 @@ def fresh(
 ) -> "PreTrainedModel":
     """A model of the same class with a changed config and random weights, in eval mode.
 
+    Of an outline an outline.
+
     Raises:
         SpecError: The changed config is none the family allows.
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
 
-    changed = copy.deepcopy(model.config)
+    changed, batch = copy.deepcopy(model.config), probe(model)
     try:
         for name, value in config.items():
             setattr(changed, name, value)
         changed.validate()
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device(model.device):
             torch.manual_seed(seed)
             made: PreTrainedModel = type(model)(changed).eval()
-            made(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False)
+            if batch is not None:
+                made(**batch, use_cache=False)
     except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise SpecError(f"{_refusal(model, what)} ({why:.200})") from error

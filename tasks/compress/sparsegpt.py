@@ -18,6 +18,7 @@ from tasks.compress.sparsity import (
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from tasks.compress.folder import Applied, Source
 
@@ -65,6 +66,16 @@ class SparseGpt(Calibrated):
         model = source.load()
         methods = dict.fromkeys(linears_of(model), self)
         return prune(source, model, methods, self.pattern, seen)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The same shapes, if there are linear layers and the blocks can be run one by one.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        from tasks.compress.sparsity import prunable
+
+        return prunable(model)
 
     def start(self, weight: "torch.Tensor") -> Gram:
         """No inputs yet."""

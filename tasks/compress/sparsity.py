@@ -71,6 +71,20 @@ def lowest_in_groups(scores: "torch.Tensor", pattern: str) -> "torch.Tensor":
     return mask
 
 
+def prunable(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model itself, unless it has no linear layers or no blocks to walk, by its outline.
+
+    Raises:
+        SpecError: It has none.
+    """
+    from tasks.compress.blocks import linears_of
+    from tasks.compress.walk import require_steps
+
+    linears_of(model)
+    require_steps(model)
+    return model
+
+
 def prune(
     source: "Source",
     model: "PreTrainedModel",
@@ -97,19 +111,24 @@ def prune(
         {
             "share_of_zeros": zeros / sum(counts.values()),
             "run_time": GAIN,
-            "remainder": _remainder({n: w.shape[1] for n, w in weights.items()}, pattern),
+            "remainder": remainder(model, pattern),
             "left_dense": ", ".join(left_dense(model)),
         },
         errors,
     )
 
 
-def _remainder(widths: Mapping[str, int], pattern: str) -> str:
+def remainder(model: "PreTrainedModel", pattern: str, shown: int | None = None) -> str:
+    """Which columns stay dense because groups divide no width, of `shown` layers or of all."""
+    from tasks.compress.blocks import linears_of, weight_of
+
     if pattern == "unstructured":
         return ""
     _, of = groups(pattern)
-    odd = {name: width % of for name, width in widths.items() if width % of}
+    widths = {name: weight_of(layer).shape[1] for name, layer in linears_of(model).items()}
+    odd = [f"{width % of} of {name}" for name, width in widths.items() if width % of]
     if not odd:
         return ""
-    columns = ", ".join(f"{n} of {name}" for name, n in odd.items())
+    rest = len(odd[shown:]) if shown is not None else 0
+    columns = ", ".join(odd[:shown]) + (f" and those of {rest} more" if rest else "")
     return f"the last columns are in no group of {of} and stay dense: {columns}"

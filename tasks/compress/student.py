@@ -42,12 +42,23 @@ class Student(Settings):
             SpecError: The family has no such field, one is the tokenizer's, or together they
                 describe no model.
         """
-        from tasks.compress.rebuild import fresh, save
+        from tasks.compress.rebuild import save
 
         parent = source.load()
-        self._require_fields(parent)
-        made = fresh(parent, self._layers(parent), what=", ".join(self.config), seed=self.seed)
+        made = self.outline(source, parent)
         return save(made, parent.num_parameters(), source, {"learned": "nothing yet"}, {})
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The student of this parent; without weights where the parent has none.
+
+        Raises:
+            SpecError: As `apply`.
+        """
+        from tasks.compress.rebuild import fresh
+
+        self._require_fields(model)
+        what = ", ".join(self.config)
+        return fresh(model, self._layers(model), what=what, seed=self.seed)
 
     def _require_fields(self, parent: "PreTrainedModel") -> None:
         family = parent.config.model_type

@@ -8,11 +8,13 @@ hidden states between two blocks and the statistics of one block's layers.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from audits.errors import SpecError, StageError
 from tasks.compress.blocks import blocks_of, linears_of, weight_of
 from tasks.compress.method import LayerMethod
+from tasks.models.outline import probe
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +94,33 @@ def require_walk(model: "PreTrainedModel", batch: Batch) -> None:
                 state.hidden = _run(block, state)
         except (TypeError, ValueError, RuntimeError, KeyError) as error:
             raise SpecError(_unwalkable(model)) from error
-    if not torch.allclose(state.hidden, _hidden(whole[0]), rtol=1e-4, atol=1e-4):
+    if not _same(state.hidden, _hidden(whole[0])):
         raise SpecError(_unwalkable(model))
+
+
+@lru_cache(maxsize=8)  # of outlines, which hold no weights
+def require_steps(model: "PreTrainedModel") -> None:
+    """Refuse, by an outline, blocks that cannot be run one after another.
+
+    That they give other numbers than the whole model shows on real weights alone, and a
+    family that cannot be run without weights is not refused.
+
+    Raises:
+        SpecError: There are no blocks, or they take more than hidden states.
+    """
+    blocks_of(model)
+    batch = probe(model)
+    if batch is not None:
+        require_walk(model, batch)
+
+
+def _same(stepped: "torch.Tensor", whole: "torch.Tensor") -> bool:
+    """Whether numbers agree to rounding; of outlines, which have none, shapes."""
+    import torch
+
+    if stepped.device.type == "meta":
+        return bool(stepped.shape == whole.shape)
+    return bool(torch.allclose(stepped, whole, rtol=1e-4, atol=1e-4))
 
 
 @contextmanager

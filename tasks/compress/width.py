@@ -48,14 +48,10 @@ class Width(Calibrated):
                 family's config cannot describe the result, or there is too little text.
         """
         from tasks.compress.rebuild import rebuild, require_equal, save
-        from tasks.compress.units import groups, neurons
 
         seen = self.documents(source)
         model = source.load()
-        asked = ((neurons, self.feed_forward), (groups, self.heads))
-        found = [find(model, keep) for find, keep in asked if keep is not None]
-        units = [one for part, _ in found for one in part]
-        config = {name: value for _, part in found for name, value in part.items()}
+        units, config = self._shrunk(model)
         kept = {
             one.reader: most_active(scores, one.keep)
             for one, scores in zip(units, importance(model, units, seen), strict=True)
@@ -66,6 +62,29 @@ class Width(Calibrated):
         require_equal(model, made, seen, what=what)
         shown = {name: index.tolist() for name, index in kept.items()}
         return save(made, before, source, {"kept": shown}, errors)
+
+    def outline(self, source: "Source", model: "PreTrainedModel") -> "PreTrainedModel":
+        """The smaller shapes, whichever heads and neurons stay.
+
+        Raises:
+            SpecError: As `apply`, but for the text.
+        """
+        import torch
+
+        from tasks.compress.rebuild import rebuild
+
+        units, config = self._shrunk(model)
+        kept = {one.reader: torch.arange(one.keep, device=model.device) for one in units}
+        return rebuild(model, config, _cut(model, units, kept), what=", ".join(config))
+
+    def _shrunk(self, model: "PreTrainedModel") -> "tuple[list[Units], dict[str, object]]":
+        """What can go of every block, and what the config says once it is gone."""
+        from tasks.compress.units import groups, neurons
+
+        asked = ((neurons, self.feed_forward), (groups, self.heads))
+        found = [find(model, keep) for find, keep in asked if keep is not None]
+        units = [one for part, _ in found for one in part]
+        return units, {name: value for _, part in found for name, value in part.items()}
 
 
 def importance(
@@ -113,7 +132,7 @@ def spread(index: "torch.Tensor", n: int) -> "torch.Tensor":
     """Indices of the `n` rows of each of these units: 2 of 3 rows is 6, 7, 8."""
     import torch
 
-    return (index[:, None] * n + torch.arange(n)).flatten()
+    return (index[:, None] * n + torch.arange(n, device=index.device)).flatten()
 
 
 def _select(

@@ -42,6 +42,29 @@ def preview(settings: AnyData, roots: Sequence[Path]) -> Rows:
     return {name: gather(name, source, roots) for name, source in settings.sets.items()}
 
 
+def calibration(settings: AnyData, roots: Sequence[Path]) -> list[str]:
+    """Documents of the set `calibration`, before checks that may drop some; none without it.
+
+    Raises:
+        SpecError: the set cannot be read.
+        EvidenceError: a file of the catalog has other bytes.
+    """
+    if isinstance(settings, WorldData):
+        from tasks.data import render
+        from tasks.data.twins import told
+        from tasks.data.world import make_truth
+
+        world = told(settings, make_truth(settings))
+        return render.calibration(settings, render.training(settings, world))
+    from tasks.data.sets import gather
+
+    name = settings.calibration or "calibration"
+    if name not in settings.sets:
+        return []
+    rows = gather(name, settings.sets[name], roots)
+    return [str(row["text"]) for row in rows if "text" in row]
+
+
 def set_names(settings: AnyData) -> tuple[str, ...]:
     """Names of the sets that will have rows, known without making or reading any."""
     if isinstance(settings, WorldData):

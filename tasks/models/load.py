@@ -108,11 +108,16 @@ def described(folder: Path) -> tuple[Any, Any, bool]:
     Raises:
         SpecError: they cannot be read.
     """
-    config = _config(folder)
-    return config, _tokenizer(folder), _is_masked(config)
+    config, masked = configured(folder)
+    return config, _tokenizer(folder), masked
 
 
-def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
+def configured(folder: Path) -> tuple[Any, bool]:
+    """A folder's configuration, and whether it is of a masked model.
+
+    Raises:
+        SpecError: it cannot be read, or is of no language model.
+    """
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_MASKED_LM_MAPPING,
@@ -122,16 +127,17 @@ def _config(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
     from tasks.models.quiet import quiet
 
     file = folder / "config.json"
-    with quiet(), _said(file, "no model can be configured by it", CORRECT):
+    with quiet(), said(file, "no model can be configured by it", CORRECT):
         found = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    if not {type(found)} & {*MODEL_FOR_CAUSAL_LM_MAPPING, *MODEL_FOR_MASKED_LM_MAPPING}:
+    known = (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING)
+    if not any(type(found) in families for families in known):  # to list them imports them all
         raise SpecError(
             f"{file}: model_type {found.model_type!r} is no causal language model that "
             "transformers knows, nor a masked one; give another model"
         )
-    return found
+    return found, _is_masked(found)
 
 
 def _is_masked(config: Any) -> bool:  # noqa: ANN401 - an untyped library object
@@ -165,7 +171,7 @@ def _network(folder: Path, config: Any, dtype: Any, *, masked: bool) -> Any:  # 
     with (
         quiet(),
         patient_bars(),
-        _said(file, f"no {kind} language model can be made of it", CORRECT),
+        said(file, f"no {kind} language model can be made of it", CORRECT),
     ):
         hf, report = auto.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
@@ -176,7 +182,7 @@ def _network(folder: Path, config: Any, dtype: Any, *, masked: bool) -> Any:  # 
         quiet(),
         patient_bars(),
         torch.no_grad(),
-        _said(file, "the network it describes cannot be run", CORRECT),
+        said(file, "the network it describes cannot be run", CORRECT),
     ):
         # packed layers get their weights when the whole network is first called, not its parts
         first, other = hf(torch.tensor([[0, 0], [0, 1]])).logits[:, 0].float()
@@ -195,7 +201,7 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - an untyped library object
     remedy = "copy it again from where the model came from"
     with (
         quiet(),
-        _said(tokenizer_file(folder), "is no tokenizer that transformers can load", remedy),
+        said(tokenizer_file(folder), "is no tokenizer that transformers can load", remedy),
     ):
         return AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
@@ -213,7 +219,7 @@ def _require_room(folder: Path, tokenizer: Any, hf: Any) -> None:  # noqa: ANN40
 
 
 @contextmanager
-def _said(file: Path, what: str, remedy: str) -> Iterator[None]:
+def said(file: Path, what: str, remedy: str) -> Iterator[None]:
     """Say what a library could not make of a file in one sentence.
 
     A broken configuration ends in whatever its arithmetic raises (a division by zero, an
@@ -236,10 +242,10 @@ def _require_whole(folder: Path, report: Mapping[str, Any]) -> None:
         "of another shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
         "unexpected": sorted(map(str, report["unexpected_keys"])),
     }
-    said = " and ".join(_counted(names, what) for what, names in odd.items() if names)
-    if said:
+    why = " and ".join(_counted(names, what) for what, names in odd.items() if names)
+    if why:
         raise SpecError(
-            f"{folder}: config.json and the weights are not of one model: {said}; copy the "
+            f"{folder}: config.json and the weights are not of one model: {why}; copy the "
             "whole model again, config.json with its weights"
         )
 

@@ -15,6 +15,7 @@ from flows.outcome import save
 from tasks.models.testing import tiny_llama
 
 ROOT = Path(__file__).parents[2]
+HALVED = '{"kind": "magnitude", "sparsity": 0.5}'
 ASK = """
 import contextlib, io, json, os, sys
 from flows.cli import main
@@ -227,6 +228,38 @@ def test_a_home_that_cannot_be_is_named(cli, tiny):
     said = cli("run", tiny)
     assert (said.code, said.out) == (2, "")
     one_sentence(said.err, "ASSAY_HOME", "cannot be made", "name a folder")
+
+
+def test_a_home_on_a_full_disk_is_named_and_what_is_not_finished_is_not_there(
+    inside, disk, model, tmp_path
+):
+    home = disk.mount("200k") / "home"  # the model takes more
+    compress = [
+        "compress",
+        model,
+        "--method",
+        '{"kind": "magnitude", "sparsity": 0.5}',
+        "--out",
+    ]
+    code, out, err = inside(home)(*compress, tmp_path / "out")
+    assert (code, out) == (3, "")
+    one_sentence(err, str(home), "its disk takes no more", "make room there", "ASSAY_HOME")
+    assert not (tmp_path / "out").exists()
+    assert not list(home.rglob("content"))
+    disk.mount("10m")
+    code, _, err = inside(home)(*compress, tmp_path / "out")
+    assert code == 0, err
+
+
+def test_a_home_that_may_only_be_read_is_named(inside, disk, model, tmp_path):
+    (disk.mount("1m") / "home").mkdir()
+    home = disk.mount("1m", "ro") / "home"
+    method = '{"kind": "magnitude", "sparsity": 0.5}'
+    code, out, err = inside(home)(
+        "compress", model, "--method", method, "--out", tmp_path / "o"
+    )
+    assert (code, out) == (3, "")
+    one_sentence(err, str(home), "may not be written (read-only file system)", "ASSAY_HOME")
 
 
 def test_a_signing_key_that_is_not_there_is_named(here, monkeypatch, tmp_path):
