@@ -29,16 +29,25 @@ from tasks.train import CheckpointSettings, TrainSettings
 Answer = tuple[dict[str, Any], str]
 
 
-def check_spec(path: Path, changes: Sequence[str], home: Home) -> Answer:
+def check_spec(
+    path: Path, changes: Sequence[str], home: Home, *, rehearse: bool = False
+) -> Answer:
     """Validate a run file, its policy, and that what it names is on this machine.
 
     Says which rules cannot decide with the examples there will be, and which audits will
     measure nothing because their scorer cannot be had. A hard rule that no outcome can pass is
     a mistake (exit code 2): the run could only refuse.
+
+    Args:
+        path: the run file.
+        changes: what to change in it, `a.b=1`.
+        home: where data is looked for.
+        rehearse: whether to try every step on shapes, which loads torch for some seconds; a
+            run does so before its first stage.
     """
     spec = load_spec(path, changes)
     require_sound(spec, home)
-    notes = require_variants(spec, home)
+    notes = require_variants(spec, home) if rehearse else ()
     candidates = [BASE, *(v.name for v in spec.variants)]
     declared = spec.declares()
     blind = unscored(spec)

@@ -161,11 +161,18 @@ def run(
 
 
 @app.command()
-def check(spec: SpecFile, set_: Changes = [], as_json: Json = False) -> int:  # noqa: B006
+def check(
+    spec: SpecFile,
+    set_: Changes = [],  # noqa: B006
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Try variants on shapes, as a run first does.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Validate a run file and its policy before any compute."""
     from flows.checking import check_spec
 
-    return _answer(check_spec(spec, set_, find_home()), as_json)
+    return _answer(check_spec(spec, set_, find_home(), rehearse=rehearse), as_json)
 
 
 @app.command()

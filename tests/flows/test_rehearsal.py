@@ -135,10 +135,18 @@ def test_a_run_refuses_it_before_its_first_stage_be_it_that_of_a_variant(copied,
     assert not list((copied.artifacts / "work").glob("*-*"))
 
 
-def test_a_file_without_variants_is_checked_without_torch(tiny, tmp_path):
+def test_a_check_rehearses_where_it_is_asked_to(copied, tiny):
+    cut = "variants=[{name: odd, steps: [{kind: rtn, bits: 8, group_size: 48}]}]"
+    assert copied("check", tiny, "--set", cut).code == 0
+    said = copied("check", tiny, "--rehearse", "--set", cut)
+    assert (said.code, said.out) == (2, "")
+    assert "assay: variants[0].steps[0]: group_size 48 does not divide" in said.err
+
+
+def test_a_check_that_rehearses_nothing_loads_no_torch(tiny, tmp_path):
     code = (
         "import sys; from flows.cli import main\n"
-        f"assert main(['check', {str(tiny)!r}, '--set', 'variants=[]']) == 0\n"
+        f"assert main(['check', {str(tiny)!r}]) == 0\n"
         "assert 'torch' not in sys.modules"
     )
     environment = os.environ | {"ASSAY_HOME": str(tmp_path / "home")}

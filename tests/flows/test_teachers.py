@@ -109,7 +109,7 @@ def test_a_teacher_elsewhere_is_looked_at_before_any_compute(say, tiny, tmp_path
         model = f"model={{kind: checkpoint, path: '{own}'}}"
         steps = f"variants=[{{name: v, steps: [{{{DISTIL}, {teacher}}}]}}]"
         words = [w for c in changed(model, steps, *more) for w in ("--set", c)]
-        return say("check", tiny, *words)
+        return say("check", tiny, "--rehearse", *words)
 
     code, out, err = check(f"teachers: ['{tmp_path / 'nothing'}']")
     assert (code, out) == (2, "")
