@@ -1,12 +1,11 @@
 """A classifier of texts from a folder or the hub: how likely is one of its labels?"""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audits.errors import SpecError
-from tasks.models.folder import is_folder, weights_digest
+from tasks.models.folder import is_folder, read_json, weights_digest
 from tasks.models.hub import FILES, require, require_hub_id
 from tasks.models.quiet import quiet
 
@@ -88,7 +87,7 @@ def check_classifier(ref: str, *, digest: str, label: str) -> None:
         return
     folder = find_classifier(ref)
     _require_digest(ref, folder, digest)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = read_json(folder / "config.json", folder)
     unnamed = {at: f"{NAMELESS}{at}" for at in range(config.get("num_labels", 2))}
     _place_of(label, ref, config.get("id2label") or unnamed)
 

@@ -44,7 +44,7 @@ def check_folder(path: Path) -> None:
     if not path.is_dir():
         raise SpecError(f"{path}: there is no such folder; give the folder of a model")
     settled(path)
-    config = _json(path / "config.json", path)
+    config = read_json(path / "config.json", path)
     if "model_type" not in config:
         raise SpecError(
             f"{path / 'config.json'}: has no 'model_type', so it does not describe a model; "
@@ -210,7 +210,7 @@ def _shards(path: Path) -> dict[Path, frozenset[str]]:
 
 def _indexed(path: Path, index: Path) -> dict[Path, frozenset[str]]:
     """Shards of an index; all must lie in the model's own folder."""
-    content = _json(index, path)
+    content = read_json(index, path)
     listed = content.get("weight_map")
     if not isinstance(listed, dict) or not listed or "metadata" not in content:
         raise SpecError(
@@ -256,7 +256,12 @@ def _check_shard(shard: Path, promised: frozenset[str]) -> None:
         )
 
 
-def _json(file: Path, folder: Path) -> dict[str, Any]:
+def read_json(file: Path, folder: Path) -> dict[str, Any]:
+    """The object in a file of a model's folder.
+
+    Raises:
+        SpecError: it is not there, is not JSON, or holds no object.
+    """
     if not file.is_file():
         raise SpecError(
             f"{folder}: has no {file.name}, so it is not a model in Hugging Face layout; "

@@ -78,7 +78,8 @@ def test_packed_weights_end_a_chain(kind):
 def check(folder, method, tmp_path, more=()):
     variant = json.dumps([{"name": "edge", "steps": [method]}])
     changes = [f"model.path={folder}", f"variants={variant}", *more]
-    return check_spec(OWN, changes, find_home({"ASSAY_HOME": str(tmp_path / "home")}))
+    home = find_home({"ASSAY_HOME": str(tmp_path / "home")})
+    return check_spec(OWN, changes, home, rehearse=True)
 
 
 def test_a_width_that_does_not_fit_is_seen_before_the_run(model, tmp_path):
