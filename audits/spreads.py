@@ -127,7 +127,7 @@ def interval(
     if high - low <= 1e-12 * max(1.0, float(np.abs(at).max())):
         # As far as an unseen value may lie, on the scale of those that are known.
         half = score_interval(0.0, len(cells.num), normal_quantile(level))[1]
-        half *= float(np.abs(at).max())
+        half *= float(np.abs(at).max()) or 1.0
         return Resampled(max(0.0, low - half), high + half, 0.0, f"{method}, no variation")
     se = float(above.std(axis=0).flat[int(upper.argmax())])
     return Resampled(low, high, se, method)

@@ -268,6 +268,9 @@ def test_values_that_do_not_vary_have_no_certain_spread():
     assert (found.low, found.value) == (0, 0)
     # Wilson leaves 0.041 of what 90 never showed, of values about 5.1
     assert found.high == pytest.approx(5.1 * 0.041, rel=0.01)
+    # zeros have no scale of their own: nothing is known but that they are no shares
+    zeros = free.estimate(frame.assign(x=0.0), level=0.95)
+    assert (zeros.low, zeros.high) == (0, pytest.approx(0.041, rel=0.01))
 
 
 @pytest.mark.parametrize(
