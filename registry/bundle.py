@@ -124,7 +124,7 @@ def join(old: Evidence | None, new: Evidence) -> Evidence:
     """New evidence over old about the same weights: parts of one name are replaced.
 
     The parent stays who it was: weights that fell behind theirs could be made again from worse
-    ones, that round to the same.
+    ones, that round to the same. Nobody is their own parent.
 
     Raises:
         EvidenceError: the two are about different weights.
@@ -137,8 +137,10 @@ def join(old: Evidence | None, new: Evidence) -> Evidence:
         )
     both = {**old.parts, **new.parts}
     about = {**old.about, **new.about}
-    if parent := old.about.get("parent"):
+    if (parent := old.about.get("parent")) and parent != new.subject:
         about["parent"] = parent
+    if about.get("parent") == new.subject:
+        del about["parent"]
     return Evidence.gather(new.subject, both.values(), about)
 
 

@@ -81,10 +81,19 @@ def test_a_run_prefers_among_those_that_nobody_went_back_from(run, capsys):
     assert "toy/2: ann went back from it to version 1" in capsys.readouterr().err
 
 
-def test_what_fell_behind_its_parent_is_not_made_again_from_a_worse_one(run):
-    beside = NoWorse(measure="facts/recall", than="parent", margin=0.05)
-    rules = (AtLeast(measure="facts/recall", bound=0.5), beside)
-    spec = SimpleNamespace(registered="toy", policy=POLICY.model_copy(update={"rules": rules}))
+BESIDE = (
+    AtLeast(measure="facts/recall", bound=0.5),
+    NoWorse(measure="facts/recall", than="parent", margin=0.05),
+)
+
+
+@pytest.fixture
+def spec():
+    """A run whose policy asks only what became of the parent."""
+    return SimpleNamespace(registered="toy", policy=POLICY.model_copy(update={"rules": BESIDE}))
+
+
+def test_what_fell_behind_its_parent_is_not_made_again_from_a_worse_one(run, spec):
     numbers = {"base": "1", "int4": run.publish("d", 100, of="a")}
     (_, refused) = run.judge(spec, numbers)
     numbers = {"base": run.publish("c", 101), "int4": run.publish("d", 100, of="c")}
@@ -94,3 +103,12 @@ def test_what_fell_behind_its_parent_is_not_made_again_from_a_worse_one(run):
     assert not again.decision.promote
     assert again.decision.parent == "a" * 64
     assert run.store.version("toy", again.version.number).tags["assay.parent"] == "a" * 64
+
+
+def test_what_once_was_published_as_its_own_parent_still_has_to_keep_up_with_its_own(run, spec):
+    alone = run.publish("d", 100, of="d")
+    numbers = {"base": "1", "int4": run.publish("d", 100, of="a")}
+    (_, refused) = run.judge(spec, numbers)
+    assert numbers["int4"] == alone
+    assert refused.decision.verdict == "fail"
+    assert refused.decision.parent == "a" * 64
