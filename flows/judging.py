@@ -1,5 +1,6 @@
 """Put every candidate before the gate and move the champion at most once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -27,6 +28,8 @@ class Judged:
     evidence: Evidence
     decision: Decision
     promoted: bool = False
+    parent: Evidence | None = None
+    """What the gate held it against as the model it was made from."""
 
 
 def judge(
@@ -69,8 +72,23 @@ def _judge(
         decision = decide(spec.policy, case)
         if not store.recorded(version, decision):
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
-        judged.append(Judged(candidate.name, version, case.candidate, decision))
+        judged.append(
+            Judged(candidate.name, version, case.candidate, decision, parent=case.parent)
+        )
+    _say_of_the_parents(judged, evidence[BASE])
     return tuple(judged)
+
+
+def _say_of_the_parents(judged: Sequence[Judged], base: Evidence) -> None:
+    """Who was made before, from other weights than this run's base, is held against those."""
+    for one in judged:
+        stated = str(one.evidence.about.get("parent") or "")
+        if stated not in ("", base.subject):
+            talk(
+                f"note: {one.name} ({one.version.name}/{one.version.number}): these weights "
+                f"were first made from {stated[:12]}, and are judged beside that parent and "
+                f"not beside the base of this run, {base.subject[:12]}"
+            )
 
 
 def parent_of(

@@ -6,6 +6,7 @@ import pytest
 
 from audits.errors import Renewed
 from flows.judging import judge, promote
+from flows.outcome import candidate_report
 from registry.policy import Policy
 from registry.rules import AtLeast, NoWorse
 from registry.store import Publication
@@ -112,3 +113,16 @@ def test_what_once_was_published_as_its_own_parent_still_has_to_keep_up_with_its
     assert numbers["int4"] == alone
     assert refused.decision.verdict == "fail"
     assert refused.decision.parent == "a" * 64
+
+
+def test_a_parent_that_is_not_the_base_of_this_run_is_said_and_shown(run, spec, capsys):
+    run.publish("d", 100, of="a")
+    numbers = {"base": run.publish("c", 101), "int4": run.publish("d", 100, of="c")}
+    base, int4 = run.judge(spec, numbers)
+    said = capsys.readouterr().err
+    assert f"int4 (toy/3): these weights were first made from {'a' * 12}" in said
+    assert f"not beside the base of this run, {'c' * 12}" in said
+    assert "base (toy" not in said
+    (before,) = candidate_report(int4).made_from
+    assert before.records["wrong"].sum() == 10  # of `a`, where `c` has 101
+    assert candidate_report(base).made_from == ()
