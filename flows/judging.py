@@ -1,8 +1,9 @@
 """Put every candidate before the gate and move the champion at most once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from audits.errors import GateRefused, Renewed
 from audits.evidence import Evidence
@@ -14,6 +15,8 @@ from registry.guard import returning
 from registry.looks import Look, looked, looks
 from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version, overruled
+
+Answer = TypeVar("Answer")
 
 TRIES = 3
 """How often a run judges anew because others published meanwhile."""
@@ -43,12 +46,21 @@ def judge(
     Raises:
         Renewed: they go on publishing.
     """
+    return renewing(lambda: _judge(spec, home, made, versions))
+
+
+def renewing(judged: Callable[[], Answer]) -> Answer:
+    """What a judgement comes to, made anew where others published meanwhile.
+
+    Raises:
+        Renewed: they go on publishing.
+    """
     for _ in range(TRIES):
         try:
-            return _judge(spec, home, made, versions)
+            return judged()
         except Renewed as renewed:
             talk(f"note: {renewed}; judging again")
-    return _judge(spec, home, made, versions)
+    return judged()
 
 
 def _judge(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from audits.errors import Renewed
+from flows import governing
 from flows.judging import judge, promote
 from flows.outcome import candidate_report
 from registry.policy import Policy
@@ -58,6 +59,27 @@ def test_what_others_publish_meanwhile_is_judged_with_the_rest(run, monkeypatch,
     assert [one.decision.promote for one in judged] == [True, True]
     now = run.store.version("toy", "1")
     assert judged[0].decision.evidence == (now.evidence, "", "")
+    assert "judging again" in capsys.readouterr().err
+
+
+def test_a_person_who_promotes_judges_again_what_others_publish_meanwhile(
+    run, monkeypatch, capsys
+):
+    run.judge()
+    run.publish("b", 6, of="a")  # so it is to be judged again
+    monkeypatch.setattr("flows.governing.open_registry", lambda _: run.store)
+    grounds, late = run.store._docket.grounds, iter([7])
+
+    def meanwhile(*given):
+        for wrong in late:
+            run.publish("b", wrong, of="a")
+        return grounds(*given)
+
+    monkeypatch.setattr(run.store._docket, "grounds", meanwhile)
+    document, _ = governing.promote("toy/2", None, None)
+    assert document["version"] == run.store.history("toy").champion == "2"
+    now = run.store.version("toy", "2")
+    assert run.store.decision(now).evidence[0] == now.evidence
     assert "judging again" in capsys.readouterr().err
 
 
