@@ -148,7 +148,43 @@ def test_a_judgement_by_what_had_been_known_before_verifies_for_nobody(
         store.record(worse, decision, policy.model_dump(mode="json"))
     store.promote(worse, decision, expected_champion="1")
     said = verify(store, "toy", "champion", today=TODAY).problems
-    assert any("not by the last published" in p for p in said), said
+    assert any("of the champion, version 1, and not by the last" in p for p in said), said
+
+
+def test_nor_does_one_by_what_had_been_known_of_the_version_itself(
+    known, look, policy, monkeypatch
+):
+    store = MemoryStore()
+    known(store, NEW, 5)
+    version = known(store, NEW, 6)
+    entry = store._guard.entry
+    before = store.history("toy").entries[0].evidence
+
+    def stale(chain, kind, now, **rest):
+        return entry(chain, kind, replace(now, evidence=before), **rest)
+
+    decision = look(store, version)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._guard, "entry", stale)
+        store.record(version, decision, policy.model_dump(mode="json"))
+    said = verify(store, "toy", "1", today=TODAY).problems
+    assert any("of the candidate, version 1, and not by the last" in p for p in said), said
+
+
+def test_once_it_is_judged_again_nothing_rests_on_a_judgement_by_what_had_been_known_before(
+    champion, known, look, judge, policy, monkeypatch
+):
+    store = MemoryStore()
+    now = champion(store)
+    before = next(e for e in store.history("toy").entries if e.evidence != now.evidence)
+    worse = known(store, NEW, 60)
+    decision = look(store, worse, store.evidence_at(now, before.evidence))
+    with monkeypatch.context() as patch:
+        patch.setattr("registry.versions.require_current", lambda *_: None)
+        store.record(worse, decision, policy.model_dump(mode="json"))
+    assert verify(store, "toy", "2", today=TODAY).problems
+    assert not judge(store, worse, store.evidence("toy", "1")).promote
+    assert verify(store, "toy", "2", today=TODAY).problems == ()
 
 
 def test_evidence_is_waited_for_that_another_process_is_about_to_show(store, known, halfway):

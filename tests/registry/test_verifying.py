@@ -161,8 +161,8 @@ def test_an_untouched_champion_verifies(world):
     assert found.ok
     assert found.version == "3"
     assert {c.name for c in found.checks} == {
-        "history", "aliases", "seal", "metrics", "judgements", "decision", "promotion",
-        "signature", "signed history",
+        "history", "aliases", "seal", "metrics", "judgements", "grounds", "decision",
+        "promotion", "signature", "signed history",
     }  # fmt: skip
     assert [c.said for c in found.checks if "sign" in c.name] == [UNSIGNED, UNSIGNED]
     assert world.verify("2").ok
