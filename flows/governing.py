@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from audits.errors import EvidenceError, SpecError
 from flows.home import Home, open_registry
-from flows.judging import case_of, parent_of
+from flows.judging import case_of, parent_of, renewing
 from flows.outcome import save
 from flows.reviewing import find_version
 from registry.documents import validate
-from registry.gate import decide
+from registry.gate import Decision, decide
 from registry.guard import head_text
 from registry.history import GATE, one_line
 from registry.looks import looked, looks_at
@@ -34,10 +34,35 @@ def promote(named: str, policy_file: Path | None, home: Home, *, by: str = GATE)
         GateRefused: the decision does not allow it, or another promotion came first.
     """
     store = open_registry(home)
-    version = find_version(store, named)
-    policy = load_policy(policy_file) if policy_file else _last_policy(store, version)
-    champion = store.resolve(version.name, CHAMPION)
-    evidence = store.evidence(version.name, version.number)
+    found = find_version(store, named)
+    policy = load_policy(policy_file) if policy_file else _last_policy(store, found)
+    version, decision, champion, but = renewing(lambda: _judged(store, found, policy))
+    promoted = store.promote(
+        version, decision, expected_champion=champion, by=by, note=but,
+    )  # fmt: skip
+    document = {
+        "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
+        "sentence": decision.sentence, "overruled": but,
+    }  # fmt: skip
+    where = f"{promoted.name}/{promoted.number}"
+    text = f"{where} is champion: {decision.sentence}"
+    return document, f"{text}\nnote: {but}" if but else text
+
+
+class _Judged(NamedTuple):
+    """A version with the decision that is on record now, and what it was made beside."""
+
+    version: Version
+    decision: Decision
+    champion: str | None
+    overruled: str
+
+
+def _judged(store: Store, found: Version, policy: Policy) -> _Judged:
+    """Judge a version as everything stands, and put that on record."""
+    champion = store.resolve(found.name, CHAMPION)
+    evidence = store.evidence(found.name, found.number)
+    version = store.version(found.name, found.number)
     case = case_of(
         store,
         version,
@@ -50,17 +75,7 @@ def promote(named: str, policy_file: Path | None, home: Home, *, by: str = GATE)
     but = overruled(store.judgements(version), decision, version.evidence)
     if not store.recorded(version, decision):
         version = store.record(version, decision, policy.model_dump(mode="json"))
-    promoted = store.promote(
-        version, decision, expected_champion=champion.number if champion else None, by=by,
-        note=but,
-    )  # fmt: skip
-    document = {
-        "name": promoted.name, "version": promoted.number, "weights": promoted.weights,
-        "sentence": decision.sentence, "overruled": but,
-    }  # fmt: skip
-    where = f"{promoted.name}/{promoted.number}"
-    text = f"{where} is champion: {decision.sentence}"
-    return document, f"{text}\nnote: {but}" if but else text
+    return _Judged(version, decision, champion.number if champion else None, but)
 
 
 def _last_policy(store: Store, version: Version) -> Policy:

@@ -1,7 +1,9 @@
 """Put every candidate before the gate and move the champion at most once."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from audits.errors import GateRefused, Renewed
 from audits.evidence import Evidence
@@ -13,6 +15,8 @@ from registry.guard import returning
 from registry.looks import Look, looked, looks
 from registry.policy import Policy
 from registry.store import CHAMPION, Store, Version, overruled
+
+Answer = TypeVar("Answer")
 
 TRIES = 3
 """How often a run judges anew because others published meanwhile."""
@@ -27,6 +31,8 @@ class Judged:
     evidence: Evidence
     decision: Decision
     promoted: bool = False
+    parent: Evidence | None = None
+    """What the gate held it against as the model it was made from."""
 
 
 def judge(
@@ -40,12 +46,21 @@ def judge(
     Raises:
         Renewed: they go on publishing.
     """
+    return renewing(lambda: _judge(spec, home, made, versions))
+
+
+def renewing(judged: Callable[[], Answer]) -> Answer:
+    """What a judgement comes to, made anew where others published meanwhile.
+
+    Raises:
+        Renewed: they go on publishing.
+    """
     for _ in range(TRIES):
         try:
-            return _judge(spec, home, made, versions)
+            return judged()
         except Renewed as renewed:
             talk(f"note: {renewed}; judging again")
-    return _judge(spec, home, made, versions)
+    return judged()
 
 
 def _judge(
@@ -69,8 +84,23 @@ def _judge(
         decision = decide(spec.policy, case)
         if not store.recorded(version, decision):
             version = store.record(version, decision, spec.policy.model_dump(mode="json"))
-        judged.append(Judged(candidate.name, version, case.candidate, decision))
+        judged.append(
+            Judged(candidate.name, version, case.candidate, decision, parent=case.parent)
+        )
+    _say_of_the_parents(judged, evidence[BASE])
     return tuple(judged)
+
+
+def _say_of_the_parents(judged: Sequence[Judged], base: Evidence) -> None:
+    """Who was made before, from other weights than this run's base, is held against those."""
+    for one in judged:
+        stated = str(one.evidence.about.get("parent") or "")
+        if stated not in ("", base.subject):
+            talk(
+                f"note: {one.name} ({one.version.name}/{one.version.number}): these weights "
+                f"were first made from {stated[:12]}, and are judged beside that parent and "
+                f"not beside the base of this run, {base.subject[:12]}"
+            )
 
 
 def parent_of(

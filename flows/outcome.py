@@ -100,7 +100,7 @@ def report_run(
         policy=spec.policy.name,
         policy_digest=spec.policy.identity,
         candidates=(
-            *(candidate_report(j, _parent(j, judged)) for j in judged),
+            *map(candidate_report, judged),
             *map(_failed_report, failed),
         ),
         about=spec.about,
@@ -112,14 +112,8 @@ def report_run(
     )
 
 
-def _parent(one: Judged, judged: tuple[Judged, ...]) -> Judged | None:
-    """The candidate it was compressed from, if it is one of this run."""
-    named = one.evidence.about.get("parent")
-    return next((j for j in judged if named and j.evidence.subject == named), None)
-
-
-def candidate_report(judged: Judged, parent: Judged | None = None) -> CandidateReport:
-    """One candidate as the report shows it."""
+def candidate_report(judged: Judged) -> CandidateReport:
+    """One candidate as the report shows it, beside the parent it was judged beside."""
     measures: list[Measure] = []
     absent: dict[str, str] = {}
     for part in judged.evidence.parts.values():
@@ -137,7 +131,7 @@ def candidate_report(judged: Judged, parent: Judged | None = None) -> CandidateR
         absent=absent,
         parts=tuple(judged.evidence.parts.values()),
         lineage={"weights": judged.version.weights, "evidence": judged.version.evidence},
-        made_from=tuple(parent.evidence.parts.values()) if parent else (),
+        made_from=tuple(judged.parent.parts.values()) if judged.parent else (),
     )
 
 

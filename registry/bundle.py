@@ -26,6 +26,8 @@ PLACE = re.compile(
     rf"|[^/]+/[0-9a-f]{{12}}/({re.escape(parts.SHEET)}|{re.escape(parts.RECORDS)}))"
 )
 """Where a file of a bundle may lie among a run's artifacts."""
+ORIGIN = ("parent", "recipe", "data", "lineage", "model_artifact", "base_model")
+"""What is said of how weights were made: true only together."""
 
 
 class _Index(Settings):
@@ -123,8 +125,9 @@ def _read_index(folder: Path, digest: str) -> _Index:
 def join(old: Evidence | None, new: Evidence) -> Evidence:
     """New evidence over old about the same weights: parts of one name are replaced.
 
-    The parent stays who it was: weights that fell behind theirs could be made again from worse
-    ones, that round to the same.
+    The parent stays who it was, with all that says how the weights were made from it: what fell
+    behind its parent could be made again from a worse one, that rounds to the same. Nobody is
+    their own parent.
 
     Raises:
         EvidenceError: the two are about different weights.
@@ -137,8 +140,11 @@ def join(old: Evidence | None, new: Evidence) -> Evidence:
         )
     both = {**old.parts, **new.parts}
     about = {**old.about, **new.about}
-    if parent := old.about.get("parent"):
-        about["parent"] = parent
+    if old.about.get("parent") not in (None, "", new.subject):
+        made = {k: v for k, v in old.about.items() if k in ORIGIN}
+        about = {k: v for k, v in about.items() if k not in ORIGIN} | made
+    if about.get("parent") == new.subject:
+        del about["parent"]
     return Evidence.gather(new.subject, both.values(), about)
 
 

@@ -143,7 +143,8 @@ class Chain:
 
     def versions_of(self, weights: str) -> list[str]:
         """The versions that were published as these weights: one, if all is well."""
-        return list(dict.fromkeys(e.version for e in self.entries if e.weights == weights))
+        published = (e for e in self.entries if e.kind == "publication")
+        return list(dict.fromkeys(e.version for e in published if e.weights == weights))
 
     def weights(self, version: str) -> str:
         """What a version is, by the first entry about it; empty where there is none."""

@@ -260,10 +260,15 @@ def _nothing_to_compare(case: Case, other: Evidence | None, than: Than) -> str:
     """Why a relative rule does not apply; empty where it does.
 
     Raises:
-        Unsettled: the candidate names a parent, and it is not the one at hand.
+        Unsettled: the candidate names a parent that is not the one at hand, or itself.
     """
     if than == "parent":
         stated = case.candidate.about.get("parent") or ""
+        if stated == case.candidate.subject:
+            raise Unsettled(
+                "it was published as its own parent, so nobody knows what to compare it with; "
+                "run it again"
+            )
         if stated and (other is None or other.subject != stated):
             raise Unsettled(f"the evidence of its parent {str(stated)[:12]} is not at hand")
         if other is None:

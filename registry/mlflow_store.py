@@ -196,7 +196,7 @@ class Mlflow:
             EvidenceError: they lie elsewhere than the database, as those of a copied one do.
         """
         base = _path(self._base(run))
-        if self._within and base and not base.resolve().is_relative_to(self._within):
+        if self._within and base and not _inside(base, self._within):
             raise EvidenceError(
                 f"{self._within}: this is a copy of a registry whose files lie in {base}, and "
                 "writing to it would change those of the original; work there, or begin an "
@@ -387,6 +387,15 @@ def _path(uri: str) -> Path | None:
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     return Path(local_file_uri_to_path(uri)) if uri.startswith("file:") else None
+
+
+def _inside(base: Path, within: Path) -> bool:
+    """Whether files lie below a folder, as their address says or in the end.
+
+    Inside a home there may be a link to a larger disk; one that was moved, and left a link
+    where it was, has addresses that lead back to it.
+    """
+    return base.is_relative_to(within) or base.resolve().is_relative_to(within)
 
 
 def _create(database: Path) -> None:

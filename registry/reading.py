@@ -272,9 +272,18 @@ class Reader:
                     raise EvidenceError(f"{name}/{number}: the version vanished")
                 return chain, held, require(chain, held)
             except EvidenceError:
-                same = self.version(name, number) == now
-                if same and self._guard.history(name).head == chain.head:
+                if not self._moved(chain, now):
                     raise
+
+    def _moved(self, chain: Chain, then: Version) -> bool:
+        """Whether another process works on a version: files, then an entry, then tags."""
+        for again in range(RENEWING_TRIES):
+            time.sleep(RENEWING_S if again else 0)
+            if self.version(then.name, then.number) != then:
+                return True
+            if self._guard.history(then.name).head != chain.head:
+                return True
+        return False
 
     def _read(self, version: Version, digest: str = "") -> Evidence:
         """A version's evidence as it stands, or as it was when it had this digest."""

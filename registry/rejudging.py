@@ -37,7 +37,6 @@ def judgements(chain: Chain, number: str, folder: Path) -> Judgements:
         try:
             if entry.kind == "decision" and entry.version == number:
                 held[entry.digest] = sealing.judgement(folder, entry)
-                wrong += _beside(chain, entry, sealing.read(folder, entry.seal))
             elif entry.kind == "publication" and entry.version == number:
                 sealing.read(folder, entry.seal)
         except EvidenceError as error:
@@ -71,15 +70,27 @@ def decided(
     return each("decision", [problem] if wrong else [], said)
 
 
-def _beside(chain: Chain, entry: Entry, seal: Seal) -> list[str]:
-    """Whether a parent or champion was judged by other evidence than was known of it then."""
-    before = chain.until(entry.seq - 1)
-    return [
-        f"{chain.model}/{entry.version}: it was judged beside a {who}, version {then.version}, "
-        f"by evidence {then.evidence[:12]} and not by the last published; judge it again"
-        for who, then in (("parent", seal.parent), ("champion", seal.champion))
-        if then.version and before.evidence(then.version) != then.evidence
+def grounds(chain: Chain, number: str, judgements: Judgements, folder: Path) -> list[Check]:
+    """Whether what a version rests on was judged by all that was known of the three then.
+
+    Of judgements that nothing rests on it is not asked: they stay, whatever is judged after.
+    """
+    by = _rests_on(chain, number, judgements)
+    if by is None:
+        return []
+    before, seal = chain.until(by.entry.seq - 1), sealing.read(folder, by.entry.seal)
+    three = (
+        ("the candidate", number, by.entry.evidence),
+        ("its parent", seal.parent.version, seal.parent.evidence),
+        ("the champion", seal.champion.version, seal.champion.evidence),
+    )
+    wrong = [
+        f"{chain.model}/{number}: it was judged by evidence {evidence[:12]} of {who}, version "
+        f"{version}, and not by the last published; judge it again"
+        for who, version, evidence in three
+        if version and before.evidence(version) != evidence
     ]
+    return each("grounds", wrong, "it was judged by the last published of everyone")
 
 
 def _unlike(old: Decision, new: Decision) -> str:
@@ -126,14 +137,10 @@ def by_policy(
     chain: Chain, version: Version, judgements: Judgements, policy: Policy | None
 ) -> list[Check]:
     """Whether a version rests on the policy that was asked for, waivers and all."""
-    where, promoted = (
-        f"{version.name}/{version.number}",
-        chain.last(version.number, "promotion"),
-    )
+    where = f"{version.name}/{version.number}"
     if policy is None:
         return []
-    by = _resting_on(promoted, judgements) if promoted else None
-    by = by or next(reversed(list(judgements.held.values())), None)
+    by = _rests_on(chain, version.number, judgements)
     if by is None:
         return [Check("policy", False, f"{where}: no judgement of it verifies")]
     found = by.decision.policy_digest
@@ -169,6 +176,13 @@ def _resting_on(promoted: Entry, judgements: Judgements) -> Judgement | None:
     if held and held[-1].decision.promote:
         return held[-1]
     return next((j for j in reversed(held) if j.entry.seal == promoted.seal), None)
+
+
+def _rests_on(chain: Chain, number: str, judgements: Judgements) -> Judgement | None:
+    """The judgement a version rests on, champion or not; None where none verifies."""
+    promoted = chain.last(number, "promotion")
+    by = _resting_on(promoted, judgements) if promoted else None
+    return by or next(reversed(list(judgements.held.values())), None)
 
 
 def _withdrawn(version: Version, by: Judgement, where: str) -> list[str]:

@@ -11,17 +11,6 @@ from registry.history import Chain, anchored, one_line, unruly
 from registry.store import CANDIDATE, CHAMPION, PREVIOUS, Store
 
 
-def verify_history(store: Store, name: str, *, key: Path | None = None) -> tuple[Check, ...]:
-    """Recompute only the chain, its anchors, the aliases and the signed head.
-
-    Raises:
-        SpecError: no usable key.
-    """
-    checks, chain = read_history(store, name)
-    checks += aliases(store, chain)
-    return tuple(checks + (signed_history(store, chain, key) if chain else []))
-
-
 def verify_chain(store: Store, chain: Chain, held: Mapping[str, str]) -> list[Check]:
     """Recompute a chain that was read, beside anchors read before it, and the aliases."""
     return anchored_checks(chain, held) + aliases(store, chain)

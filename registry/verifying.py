@@ -11,7 +11,7 @@ from registry import seal as sealing
 from registry.checks import UNSIGNED, Check, each, near
 from registry.history import SEALED, Chain, Entry
 from registry.policy import Policy
-from registry.rejudging import by_policy, decided, judgements, promotion
+from registry.rejudging import by_policy, decided, grounds, judgements, promotion
 from registry.retracing import aliases, named, read_history, signed_history
 from registry.seal import Seal
 from registry.store import CANDIDATE, CHAMPION, PREVIOUS, Snapshot, Store
@@ -125,6 +125,7 @@ def _version(
         Check("judgements", False, f"{name}/{number}: one is about {other[:12]}; it is forged")
         for other in sorted(subjects)
     ]
+    checks += grounds(chain, number, told, now.folder)
     if last.digest in told.held:
         seal = sealing.read(now.folder, last.seal)
         checks += decided(

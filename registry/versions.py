@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from audits.errors import EvidenceError, GateRefused, SpecError
+from audits.errors import EvidenceError, GateRefused, Renewed, SpecError
 from registry import card, layout
 from registry import seal as sealing
-from registry.docket import Judged, require_current
+from registry.docket import Grounds, Judged, require_current
 from registry.finding import APPROVAL, Approval, Verdict
 from registry.gate import Decision
 from registry.guard import earlier, interrupted, misplaced, require_short, returning
@@ -49,8 +49,7 @@ class VersionStore(PublishingStore):
             now = held.version
             if self.recorded(now, decision):
                 return now
-            grounds = self._docket.grounds(chain, now, decision)
-            require_current(chain, now, grounds)
+            grounds = self._grounds(chain, now, decision)
             decision = replace(decision, evidence=grounds.evidence)
             require_short(self._ruled(chain, now, decision, sealing.digest(b"")))
             if now.verdict:
@@ -85,6 +84,24 @@ class VersionStore(PublishingStore):
             self._guard.append(now.name, write)
             self._backend.describe(self.version(now.name, now.number), tags=marks)
         return self.version(version.name, version.number)
+
+    def _grounds(self, chain: Chain, now: Version, decision: Decision) -> Grounds:
+        """What a decision was made from, while that is the last that is known.
+
+        Raises:
+            Renewed: others published meanwhile.
+            EvidenceError: parent or champion stand with other evidence than the history's last.
+        """
+        try:
+            grounds = self._docket.grounds(chain, now, decision)
+        except EvidenceError as error:
+            if self._guard.chain(now.name).head == chain.head:
+                raise
+            raise Renewed(
+                f"{now.name}/{now.number}: others published while it was judged; judge it again"
+            ) from error
+        require_current(chain, now, grounds)
+        return grounds
 
     def _ruled(self, chain: Chain, now: Version, decision: Decision, seal: str) -> Entry:
         """The entry of a decision."""

@@ -114,9 +114,10 @@ def _evidence(settings: PublishSettings, job: Job) -> Any:  # noqa: ANN401 - Evi
         "model_artifact": model.digest,
         "lineage": list(model.parents),
     }
-    if base.digest != model.digest:
-        about["parent"] = weights_digest(base.folder)
-    return Evidence.gather(weights_digest(model.folder), measured, about)
+    weights, parent = weights_digest(model.folder), weights_digest(base.folder)
+    if weights != parent:  # a step that changes no weight makes no child of them
+        about["parent"] = parent
+    return Evidence.gather(weights, measured, about)
 
 
 def _origin(settings: PublishSettings) -> dict[str, object]:

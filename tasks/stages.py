@@ -134,7 +134,7 @@ TABLE: Mapping[str, Row] = {
         "receipt",
         "tasks.publish:publish",
         "tasks.publish:PublishSettings",
-        2,
+        3,
         ("mlflow",),
         retries=2,
         timeout_s=1800,

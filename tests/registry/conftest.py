@@ -20,6 +20,13 @@ POLICY = Policy(
 )
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Nobody else works on these registries: what is altered is altered, and not waited for."""
+    monkeypatch.setattr("registry.reading.RENEWING_S", 0)
+    monkeypatch.setattr("registry.reading.RENEWING_TRIES", 1)
+
+
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory):
     """An MLflow database with its tables: making them takes seconds, copying does not."""

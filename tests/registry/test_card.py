@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from audits.evidence import Evidence
+from registry import bundle
 from registry.card import Subject, escape, render
 from registry.finding import Approval, Case
 from registry.gate import decide
@@ -215,3 +216,22 @@ def test_a_card_cut_for_a_server_still_says_verdict_and_what_is_in_the_way():
     assert len(text) > 5000 >= len(cut)
     assert "**INCONCLUSIVE**" in cut
     assert "| part0/gone &gt;= 0.5 | inconclusive |" in cut
+
+
+def test_a_parent_stands_with_the_recipe_and_the_data_that_made_the_weights_from_it():
+    old, new = (
+        Evidence.gather(
+            "d" * 64,
+            [facts(rights(100, wrong))],
+            {"parent": parent * 64, "recipe": [{"kind": kind}], "data": data * 64, **more},
+        )
+        for wrong, parent, kind, data, more in (
+            (5, "a", "rtn", "1", {}),
+            (4, "c", "wanda", "2", {"base_model": "a hub's", "limits": "Short texts."}),
+        )
+    )
+    both = bundle.join(old, new)
+    told = section(card(both), "Lineage")
+    assert "model `aaaaaaaaaaaa` by rtn with the data set `111111111111`." in told
+    assert "hub" not in told
+    assert both.about["limits"] == "Short texts."

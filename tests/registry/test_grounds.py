@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from audits.errors import EvidenceError
+from audits.errors import EvidenceError, Renewed
 from registry.policy import Policy
 from registry.rules import AtLeast
 from registry.testing import MemoryStore, evidence, facts, rights
@@ -21,6 +21,24 @@ def known(publication, publish):
     return lambda store, weights, wrong: publish(
         store, publication(evidence(weights, facts(rights(500, wrong))))
     )
+
+
+@pytest.fixture
+def halfway(known, monkeypatch):
+    """Publishes as far as the entry; the tags follow as soon as anybody waits."""
+
+    def published(store, weights, wrong):
+        number = store.history("toy").versions_of(weights)[0]
+        before, now = store.version("toy", number), known(store, weights, wrong)
+
+        def show(version):
+            shown = store.version("toy", number)
+            store._backend.describe(shown, tags={"assay.sealed": version.evidence})
+
+        show(before)
+        monkeypatch.setattr("registry.reading.time.sleep", lambda _: show(now))
+
+    return published
 
 
 @pytest.fixture
@@ -69,10 +87,38 @@ def test_nor_is_what_is_published_of_the_champion(
     assert store.history("toy").last(version.number, "decision") is None
 
 
+@pytest.mark.parametrize("whose", [OLD, NEW])
+def test_who_is_halfway_through_a_publication_has_altered_nothing(
+    store, champion, known, halfway, look, policy, whose
+):
+    champion(store)
+    version = known(store, NEW, 10)
+    decision = look(store, version, store.evidence("toy", "1"))
+    halfway(store, whose, 0)
+    with pytest.raises(Renewed, match="judge it again"):
+        store.record(version, decision, policy.model_dump(mode="json"))
+    assert store.history("toy").last(version.number, "decision") is None
+
+
+@pytest.mark.parametrize("whose", [OLD, NEW])
+def test_nor_who_publishes_while_a_registry_is_searched(
+    champion, known, look, policy, monkeypatch, whose
+):
+    store = MemoryStore()
+    champion(store)
+    version = known(store, NEW, 10)
+    decision = look(store, version, store.evidence("toy", "1"))
+    grounds = store._docket.grounds
+    monkeypatch.setattr(
+        store._docket, "grounds", lambda *a: (known(store, whose, 0), grounds(*a))[1]
+    )
+    with pytest.raises(Renewed, match="judge it again"):
+        store.record(version, decision, policy.model_dump(mode="json"))
+
+
 def test_a_champion_set_back_to_evidence_of_before_is_no_easier_to_beat(
     store, champion, known, look, policy, monkeypatch
 ):
-    monkeypatch.setattr("registry.reading.RENEWING_S", 0)
     now = champion(store)
     before = next(e for e in store.history("toy").entries if e.evidence != now.evidence)
     worse = known(store, NEW, 60)
@@ -102,24 +148,50 @@ def test_a_judgement_by_what_had_been_known_before_verifies_for_nobody(
         store.record(worse, decision, policy.model_dump(mode="json"))
     store.promote(worse, decision, expected_champion="1")
     said = verify(store, "toy", "champion", today=TODAY).problems
-    assert any("not by the last published" in p for p in said), said
+    assert any("of the champion, version 1, and not by the last" in p for p in said), said
 
 
-def test_evidence_is_waited_for_that_another_process_is_about_to_show(
-    store, known, monkeypatch
+def test_nor_does_one_by_what_had_been_known_of_the_version_itself(
+    known, look, policy, monkeypatch
 ):
+    store = MemoryStore()
+    known(store, NEW, 5)
+    version = known(store, NEW, 6)
+    entry = store._guard.entry
+    before = store.history("toy").entries[0].evidence
+
+    def stale(chain, kind, now, **rest):
+        return entry(chain, kind, replace(now, evidence=before), **rest)
+
+    decision = look(store, version)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._guard, "entry", stale)
+        store.record(version, decision, policy.model_dump(mode="json"))
+    said = verify(store, "toy", "1", today=TODAY).problems
+    assert any("of the candidate, version 1, and not by the last" in p for p in said), said
+
+
+def test_once_it_is_judged_again_nothing_rests_on_a_judgement_by_what_had_been_known_before(
+    champion, known, look, judge, policy, monkeypatch
+):
+    store = MemoryStore()
+    now = champion(store)
+    before = next(e for e in store.history("toy").entries if e.evidence != now.evidence)
+    worse = known(store, NEW, 60)
+    decision = look(store, worse, store.evidence_at(now, before.evidence))
+    with monkeypatch.context() as patch:
+        patch.setattr("registry.versions.require_current", lambda *_: None)
+        store.record(worse, decision, policy.model_dump(mode="json"))
+    assert verify(store, "toy", "2", today=TODAY).problems
+    assert not judge(store, worse, store.evidence("toy", "1")).promote
+    assert verify(store, "toy", "2", today=TODAY).problems == ()
+
+
+def test_evidence_is_waited_for_that_another_process_is_about_to_show(store, known, halfway):
     version = known(store, NEW, 5)
-    known(store, NEW, 6)
-    shown = store.version("toy", "1")
-    # The entry is there, and the tags are not yet.
-    store._backend.describe(shown, tags={"assay.sealed": version.evidence})
-
-    def later(_):
-        now = store.version("toy", "1")
-        store._backend.describe(now, tags={"assay.sealed": shown.evidence})
-
-    monkeypatch.setattr("registry.reading.time.sleep", later)
-    assert store.evidence("toy", "1").kept == shown.evidence
+    halfway(store, NEW, 6)
+    assert store.version("toy", "1").evidence == version.evidence
+    assert store.evidence("toy", "1").kept == store.history("toy").evidence("1")
 
 
 def test_a_decision_says_under_which_digests_its_evidence_is_kept(store, champion, known, look):

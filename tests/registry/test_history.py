@@ -122,3 +122,12 @@ def test_no_altered_field_goes_unnoticed(at, field, value):
     records = [*STORY[:at], (number, new), *STORY[at + 1 :]]
     with contextlib.suppress(EvidenceError):
         assert anchored(replay("toy", records), {"anchor": whole.anchor})
+
+
+def test_only_a_publication_makes_a_version_of_some_weights():
+    """Whose weights an approval is about, a tag said."""
+    chain = replay("toy", [(1, entry(Chain("toy"), "approval", "2").text)])
+    assert chain.versions_of("w2") == []
+    published = entry(chain, "publication", "2").text
+    chain = replay("toy", [(1, chain.entries[0].text), (2, published)])
+    assert chain.versions_of("w2") == ["2"]

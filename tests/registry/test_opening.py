@@ -44,6 +44,38 @@ def test_an_address_with_a_password_is_refused_without_repeating_it():
     assert "secret" not in str(caught.value)
 
 
+def test_a_registry_may_keep_its_runs_behind_a_link_and_a_copy_of_it_writes_none(
+    empty_registry, publication, publish, tmp_path
+):
+    home, disk, copied = (tmp_path / name for name in ("home", "disk", "copied"))
+    (home / "artifacts").mkdir(parents=True)
+    disk.mkdir()
+    (home / "artifacts" / "runs").symlink_to(disk)
+    shutil.copyfile(empty_registry, home / "assay.db")
+    store = open_store(f"sqlite:///{home}/assay.db")
+    publish(store, publication(evidence("a" * 64, facts(rights(500, 5)))))
+    assert any(disk.iterdir())
+    shutil.copytree(home, copied, symlinks=True)
+    copy = open_store(f"sqlite:///{copied}/assay.db")
+    with pytest.raises(EvidenceError, match="this is a copy of a registry"):
+        publish(copy, publication(evidence("b" * 64, facts(rights(500, 6)))))
+
+
+def test_a_registry_that_was_moved_and_left_a_link_goes_on(
+    empty_registry, publication, publish, tmp_path
+):
+    home, moved = tmp_path / "home", tmp_path / "moved"
+    home.mkdir()
+    shutil.copyfile(empty_registry, home / "assay.db")
+    made = publication(evidence("a" * 64, facts(rights(500, 5))))
+    publish(open_store(f"sqlite:///{home}/assay.db"), made)
+    home.rename(moved)
+    home.symlink_to(moved)
+    store = open_store(f"sqlite:///{moved}/assay.db")
+    publish(store, publication(evidence("a" * 64, facts(rights(500, 6)))))
+    assert len(store.history("toy").entries) == 2
+
+
 def test_a_copy_of_a_registry_never_writes_into_the_original(
     empty_registry, publication, publish, judge, policy, tmp_path
 ):

@@ -224,6 +224,15 @@ def test_a_parent_that_is_named_but_not_at_hand_is_no_excuse():
     assert rule.check(Case(child, evidence("old", facts([1] * 100)))).verdict is PASS
 
 
+def test_who_claims_to_be_its_own_parent_is_compared_with_nobody_and_does_not_pass():
+    rule = NoWorse(measure="facts/recall", than="parent", margin=0.5)
+    own = evidence("new", facts([1] * 100), parent="new")
+    for parent in (None, own):
+        found = rule.check(Case(own, parent))
+        assert found.verdict is INCONCLUSIVE
+        assert "its own parent" in found.because
+
+
 @pytest.mark.parametrize(
     ("size", "verdict"), [(50, PASS), (60, PASS), (61, FAIL), (0, PASS), (-1, INCONCLUSIVE)]
 )

@@ -15,7 +15,7 @@ from registry.checks import UNSIGNED
 from registry.history import Entry
 from registry.mlflow_store import open_store
 from registry.policy import Policy, Waiver
-from registry.retracing import verify_history
+from registry.retracing import read_history, verify_chain
 from registry.rules import Approved, AtLeast, NoWorse
 from registry.store import overruled
 from registry.testing import disk, evidence, facts, rights
@@ -161,8 +161,8 @@ def test_an_untouched_champion_verifies(world):
     assert found.ok
     assert found.version == "3"
     assert {c.name for c in found.checks} == {
-        "history", "aliases", "seal", "metrics", "judgements", "decision", "promotion",
-        "signature", "signed history",
+        "history", "aliases", "seal", "metrics", "judgements", "grounds", "decision",
+        "promotion", "signature", "signed history",
     }  # fmt: skip
     assert [c.said for c in found.checks if "sign" in c.name] == [UNSIGNED, UNSIGNED]
     assert world.verify("2").ok
@@ -313,9 +313,10 @@ def test_an_altered_entry_is_named_wherever_it_stands(world):
         for harm in (text.replace("toy", "top"), text.replace("Z", "z"), "", text + "\n"):
             with world.altered((CHANGE, harm, number), (CHANGE, text, number)) as said:
                 assert any("altered" in p and "history" in p for p in said), (harm, said)
-                assert not verify_history(world.store, "toy")[0].ok
+                assert not read_history(world.store, "toy")[0][0].ok
     assert world.verify().ok
-    assert all(check.ok for check in verify_history(world.store, "toy"))
+    held, chain = world.store.anchors("toy"), world.store.history("toy")
+    assert all(check.ok for check in verify_chain(world.store, chain, held))
 
 
 def test_a_removed_entry_is_named_wherever_it_stood(world):
