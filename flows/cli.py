@@ -164,7 +164,7 @@ def run(
         _print(outcome["answer"])
     else:
         typer.echo(closing(outcome))
-    complain(outcome["failed"])
+    complain(outcome)
     return 0 if outcome["promoted"] else 1
 
 

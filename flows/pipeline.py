@@ -10,6 +10,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.checking import foresee, require_sound, unscored
+from flows.failing import complain
 from flows.home import Home, find_home, open_registry, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
@@ -33,8 +34,11 @@ def pipeline(
 
     Without `keep_scores`, what models answered before is neither read nor added to.
     Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
-    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: the candidates
-    that a failing stage ended.
+    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: none.
+
+    Raises:
+        Unfinished: all is published, judged and reported, but for candidates that a failing
+            stage ended; so the flow has failed where nobody reads what it returns.
     """
     ledger = Ledger()
     home = replace(find_home(), keeps_scores=keep_scores)
@@ -62,12 +66,14 @@ def pipeline(
     with ledger.records("publish"):
         publisher.close(judged, report)
     result = answer(spec, home, judged, made.failed, ledger, report)
-    return {
+    outcome = {
         "promoted": any(j.promoted for j in judged),
         "answer": result,
         "table": table(run),
         "failed": made.failed,
     }
+    complain(outcome)
+    return outcome
 
 
 class Performer:

@@ -1,13 +1,15 @@
 """One candidate that fails is told as such; the others are finished, and none is made twice."""
 
 import json
+import pickle
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audits.errors import EvidenceError, NoRoom, StageError
-from flows.failing import Unsound, complain
+from flows.failing import Unfinished, Unsound, complain
 from flows.home import find_home
 from flows.plan import find_candidate, make
 from flows.spec import load_spec
@@ -84,7 +86,19 @@ def test_by_hand(run):
     with pytest.raises(StageError, match="compress tuned step 2 failed"):
         find_candidate(made, "student")
     with pytest.raises(StageError, match=r"3 candidates failed .*\(tuned, student, file\)"):
-        complain(made.failed)
+        complain({"failed": made.failed})
+    complain({"failed": ()})
+
+
+def test_what_a_run_with_failures_ends_with_is_read_back_from_where_prefect_kept_it(run):
+    made = run(Stages({"compress file step 3": RuntimeError("no")}))
+    with pytest.raises(Unfinished) as told:
+        complain({"promoted": True, "failed": made.failed})
+    read = pickle.loads(pickle.dumps(told.value))
+    assert str(read) == str(told.value)
+    assert read.outcome["promoted"]
+    [failed] = read.outcome["failed"]
+    assert failed.sentence == "not made: compress file step 3 failed: RuntimeError: no"
 
 
 @given(broken=st.sets(st.sampled_from(sorted(VARIANTS))))
@@ -180,3 +194,9 @@ def test_a_run_promotes_one_and_says_which_failed(copied, tiny, broken):
     shown = [line for line in again.out.splitlines() if "│ pupil" in line]
     assert len(shown) == 1
     assert "? not proven" in shown[0]
+
+    # What alarms somebody about a scheduled run, which is this flow, is its state.
+    runs = httpx.post(f"{copied.prefect}/flow_runs/filter", json={}, timeout=10).json()
+    ours = [r for r in runs if r["parameters"].get("changes") == broken[1:]]
+    assert [r["state_type"] for r in ours] == ["FAILED", "FAILED"]
+    assert "2 candidates failed" in ours[0]["state"]["message"]
