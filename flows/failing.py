@@ -1,5 +1,6 @@
 """One stage that fails ends one candidate, and no other: what failed, and what hangs on it."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from flows.chains import Perform
 from registry.looking import plural
 from tasks.artifact import Artifact
 from tasks.job import Call
+from tasks.room import chain
 
 
 class Unsound(SpecError):
@@ -86,6 +88,8 @@ class Attempts:
         except ENDING:
             raise
         except Exception as error:
+            for one in chain(error):  # lines stay for `--debug`; a model in a local does not
+                traceback.clear_frames(one.__traceback__)
             broken = Broken(f"{wanted.stage} {wanted.label}".strip(), _said(error))
             self.failed[wanted.key] = broken
             raise broken from error

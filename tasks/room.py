@@ -44,7 +44,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def lacking(folder: Path, error: Exception) -> NoRoom | None:
     """The error in a person's words, if it came from a disk that takes nothing more."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, NoRoom):
             return one
         if (told := _told(folder, one)) is not None:
@@ -107,7 +107,7 @@ def _probe(folder: Path) -> None:
         stream.flush()
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An error and those that it came from, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]

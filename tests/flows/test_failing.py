@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import traceback
+import weakref
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audits.errors import EvidenceError, NoRoom, StageError
-from flows.failing import Unfinished, Unsound, complain
+from flows.failing import Attempts, Broken, Unfinished, Unsound, complain
 from flows.home import find_home
 from flows.plan import find_candidate, make
 from flows.spec import load_spec
+from tasks import stages
 from tasks.artifact import Artifact
+from tasks.train import CheckpointSettings
 
 PRUNED = {"kind": "magnitude", "sparsity": 0.5}
 TUNED = {"kind": "finetune", "steps": 1}
@@ -125,6 +130,33 @@ def test_one_that_cannot_be_measured_is_made_and_not_judged(run):
     assert failed.sentence == (
         "not measured: audit facts of pruned failed: RuntimeError: index 5 is out of bounds"
     )
+
+
+class Model:
+    """What fills a memory."""
+
+
+def test_who_comes_next_has_the_memory_of_a_stage_that_failed_and_debug_its_lines():
+    held = []
+
+    def computes(model):
+        held.append(weakref.ref(model))
+        raise RuntimeError("out of memory")
+
+    def stage(wanted):
+        model = Model()
+        try:
+            computes(model)
+        except RuntimeError as error:
+            raise StageError("it failed") from error
+
+    wanted = stages.call("checkpoint", CheckpointSettings(path="./m"), {}, root=Path("/a"))
+    with pytest.raises(Broken) as told:
+        Attempts(stage)(wanted)
+    assert [one() for one in held] == [None]
+    lines = "".join(traceback.format_exception(told.value))
+    assert "in computes" in lines
+    assert "in stage" in lines
 
 
 @pytest.mark.parametrize(
