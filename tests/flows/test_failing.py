@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audits.errors import EvidenceError, NoRoom, StageError
+from audits.errors import EvidenceError, NoRoom, SpecError, StageError
 from flows.failing import Attempts, Broken, Unfinished, Unsound, complain
 from flows.home import find_home
+from flows.ledger import Ledger
+from flows.pipeline import Performer
 from flows.plan import find_candidate, make
 from flows.spec import load_spec
 from tasks import stages
@@ -177,6 +179,26 @@ def test_what_all_need_ends_the_run_at_once(run, stage, error):
     with pytest.raises(type(error)):
         run(stages)
     assert stages.tried[-1] == stage
+
+
+def test_what_is_wrong_with_the_run_file_is_not_blamed_on_who_would_be_made_first(tmp_path):
+    asked = []
+
+    def first():
+        asked.append(1)
+        raise SpecError("data.sets.calibration: is no text") if asked == [1] else KeyError("x")
+
+    home = find_home({"ASSAY_HOME": str(tmp_path)})
+    attempts = Attempts(Performer(home, Ledger(), first))
+    wanted = stages.call("checkpoint", CheckpointSettings(path="./m"), {}, root=home.artifacts)
+    with pytest.raises(Unsound, match="calibration: is no text") as told:
+        attempts(wanted)
+    assert told.value.exit_code == 2
+    with pytest.raises(Broken, match="KeyError"):
+        attempts(wanted)
+    other = wanted.model_copy(update={"label": "b", "code": "9"})
+    with pytest.raises(Broken, match="KeyError"):  # and not made without having been asked
+        attempts(other)
 
 
 @pytest.fixture(scope="module")
