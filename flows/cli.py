@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audits.errors import AssayError
+from audits.errors import AssayError, NoRoom
 from flows.home import Home, find_home, settle, talk
 from tasks.room import lacking
 
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _refused(error: AssayError, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    error = lacking(find_home().root, error) or error
+    error = _lack(error) or error
     talk(f"assay: {error}")
     return error.exit_code
 
@@ -117,12 +117,20 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
         if said:  # none where no command was given: the help has been shown
             talk(f"assay: {said}; see `assay --help`")
         return 2
-    if lack := lacking(find_home().root, error):
+    if lack := _lack(error):
         return _refused(lack, debug=debug)
     if debug:
         traceback.print_exc()
     talk(f"assay: {type(error).__name__}: {error} (run again with --debug for the traceback)")
     return 3
+
+
+def _lack(error: Exception) -> NoRoom | None:
+    """Whether a full disk is behind it; where the home is nowhere, that is not asked."""
+    try:
+        return lacking(find_home().root, error)
+    except (AssayError, OSError):
+        return None
 
 
 def _home(no_cache: bool = False) -> Home:
@@ -156,7 +164,7 @@ def run(
         _print(outcome["answer"])
     else:
         typer.echo(closing(outcome))
-    complain(outcome["failed"])
+    complain(outcome)
     return 0 if outcome["promoted"] else 1
 
 

@@ -1,13 +1,16 @@
 """One stage that fails ends one candidate, and no other: what failed, and what hangs on it."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from audits.errors import AssayError, EvidenceError, NoRoom, SpecError, StageError
 from flows.chains import Perform
 from registry.looking import plural
 from tasks.artifact import Artifact
 from tasks.job import Call
+from tasks.room import chain
 
 
 class Unsound(SpecError):
@@ -21,9 +24,12 @@ ENDING = (EvidenceError, NoRoom, Unsound)
 class Broken(StageError):
     """A stage failed that a candidate cannot do without; the cause is the stage's own error."""
 
-    def __init__(self, stage: str, cause: Exception) -> None:
-        super().__init__(f"{stage} failed: {_said(cause)}")
+    def __init__(self, stage: str, said: str) -> None:
+        super().__init__(stage, said)  # all of it: Prefect may pickle what a flow ends with
         self.stage = stage
+
+    def __str__(self) -> str:
+        return "{} failed: {}".format(*self.args)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,22 @@ class Failed:
     def sentence(self) -> str:
         """What a person reads in the place of a decision."""
         return f"{self.undone}: {self.error}"
+
+
+class Unfinished(StageError):
+    """A run came to its end with candidates that failed; the outcome is that of the others."""
+
+    def __init__(self, outcome: dict[str, Any]) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        failed: Sequence[Failed] = self.outcome["failed"]
+        names = ", ".join(one.name for one in failed)
+        return (
+            f"{plural(len(failed), 'candidate')} failed and cannot be judged ({names}); run "
+            "again to try only what failed"
+        )
 
 
 @dataclass
@@ -66,19 +88,18 @@ class Attempts:
         except ENDING:
             raise
         except Exception as error:
-            broken = Broken(f"{wanted.stage} {wanted.label}".strip(), error)
+            for one in chain(error):  # lines stay for `--debug`; a model in a local does not
+                traceback.clear_frames(one.__traceback__)
+            broken = Broken(f"{wanted.stage} {wanted.label}".strip(), _said(error))
             self.failed[wanted.key] = broken
             raise broken from error
 
 
-def complain(failed: Sequence[Failed]) -> None:
-    """Raise StageError where candidates failed; `--debug` shows every one's own error."""
-    if failed:
-        names = ", ".join(one.name for one in failed)
-        raise StageError(
-            f"{plural(len(failed), 'candidate')} failed and cannot be judged ({names}); run "
-            "again to try only what failed"
-        ) from ExceptionGroup("what failed", [one.error for one in failed])
+def complain(outcome: dict[str, Any]) -> None:
+    """Raise Unfinished where candidates failed; `--debug` shows every one's own error."""
+    if failed := outcome["failed"]:
+        errors = [one.error for one in failed]
+        raise Unfinished(outcome) from ExceptionGroup("what failed", errors)
 
 
 def _said(error: Exception) -> str:

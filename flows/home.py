@@ -74,17 +74,32 @@ def find_home(environment: Mapping[str, str] = os.environ) -> Home:
 
     `ASSAY_HOME` (default `.assay` here), `ASSAY_DATA`, `MLFLOW_TRACKING_URI` and
     `ASSAY_SIGNING_KEY`.
+
+    Raises:
+        SpecError: one of them names no place: an unknown user's home, or a folder below one
+            that was deleted.
     """
-    root = Path(environment.get("ASSAY_HOME") or ".assay").expanduser().resolve()
-    named = [Path(p).expanduser().resolve() for p in _split(environment.get("ASSAY_DATA", ""))]
+    root = _place("ASSAY_HOME", environment.get("ASSAY_HOME") or ".assay")
+    named = [_place("ASSAY_DATA", p) for p in _split(environment.get("ASSAY_DATA", ""))]
     default = f"sqlite:///{root / 'mlflow.db'}"
     key = environment.get("ASSAY_SIGNING_KEY")
     return Home(
         root,
         (*named, root / "data"),
         environment.get("MLFLOW_TRACKING_URI") or default,
-        Path(key).expanduser().resolve() if key else None,
+        _place("ASSAY_SIGNING_KEY", key) if key else None,
     )
+
+
+def _place(variable: str, named: str) -> Path:
+    try:
+        return Path(named).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise SpecError(
+            f"{variable}: {named!r} names no place ({why}); give a full path, or begin in a "
+            "folder that is there"
+        ) from error
 
 
 def open_registry(home: Home) -> "VersionStore":

@@ -9,7 +9,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from audits.errors import SpecError
 from flows.checking import foresee, require_sound, unscored
+from flows.failing import Unsound, complain
 from flows.home import Home, find_home, open_registry, settle, talk
 from flows.judging import Judged, judge, promote
 from flows.ledger import Entry, Ledger
@@ -33,8 +35,11 @@ def pipeline(
 
     Without `keep_scores`, what models answered before is neither read nor added to.
     Returns `promoted` (was a candidate promoted, or is one champion already), `table` for
-    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: the candidates
-    that a failing stage ended.
+    people, `answer` for machines (see `flows.outcome.answer`), and `failed`: none.
+
+    Raises:
+        Unfinished: all is published, judged and reported, but for candidates that a failing
+            stage ended; so the flow has failed where nobody reads what it returns.
     """
     ledger = Ledger()
     home = replace(find_home(), keeps_scores=keep_scores)
@@ -62,18 +67,21 @@ def pipeline(
     with ledger.records("publish"):
         publisher.close(judged, report)
     result = answer(spec, home, judged, made.failed, ledger, report)
-    return {
+    outcome = {
         "promoted": any(j.promoted for j in judged),
         "answer": result,
         "table": table(run),
         "failed": made.failed,
     }
+    complain(outcome)
+    return outcome
 
 
 class Performer:
     """Carries out calls as Prefect tasks and keeps the ledger.
 
-    Before the first stage that must be made, and only then, it calls `first`.
+    Before the first stage that must be made it calls `first`, and makes none until that
+    passed once.
     """
 
     def __init__(self, home: Home, ledger: Ledger, first: Callable[[], None]) -> None:
@@ -102,9 +110,13 @@ class Performer:
         return made
 
     def _begin(self) -> None:
-        if self._first is not None:
-            first, self._first = self._first, None
-            first()
+        if self._first is None:
+            return
+        try:
+            self._first()
+        except SpecError as error:  # of the run file, not of the candidate that is to be made
+            raise Unsound(str(error)) from error
+        self._first = None
 
 
 @task(name="gate", log_prints=False, persist_result=False, cache_policy=NO_CACHE)

@@ -97,7 +97,7 @@ class _Chains:
     def _readable(self, said: str) -> str:
         """The sentence with places of the run file for folders that nobody will see."""
         for at, variant in self._variants.values():
-            for number in range(len(variant.steps)):
+            for number in reversed(range(len(variant.steps))):  # 0.10 before 0.1
                 place = f"variants[{at}].steps[{number}]"
                 said = said.replace(str(self._aside / f"{at}.{number}"), place)
         return said.replace(str(self._aside / BASE), "model")

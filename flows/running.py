@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.checking import require_sound
+from flows.failing import Unfinished
 from flows.home import Home, open_registry
 from flows.prefect_server import PrefectServer
 from flows.spec import load_spec
@@ -15,6 +16,9 @@ from flows.spec import load_spec
 
 def run_pipeline(path: Path, changes: Sequence[str], home: Home) -> dict[str, Any]:
     """Check the run file, then run the flow; a person's mistake never reaches Prefect.
+
+    Returns what the flow does, with the candidates that `failed`: it is shown before the
+    command fails as the flow did (`complain`).
 
     Where no Prefect server is configured, a temporary one serves this run alone.
     """
@@ -25,9 +29,12 @@ def run_pipeline(path: Path, changes: Sequence[str], home: Home) -> dict[str, An
         from flows.pipeline import pipeline
 
         startup = time.perf_counter() - began
-        outcome = pipeline(
-            run_file=str(path), changes=list(changes), keep_scores=home.keeps_scores
-        )
+        try:
+            outcome = pipeline(
+                run_file=str(path), changes=list(changes), keep_scores=home.keeps_scores
+            )
+        except Unfinished as unfinished:
+            outcome = unfinished.outcome
     _charge(outcome["answer"]["overhead"], startup)
     return outcome
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from audits.errors import EvidenceError, GateRefused, NoRoom, SpecError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
-SAID = (*(os.strerror(code) for code in FULL), "disk is full")
+SAID = (*(os.strerror(code) for code in FULL), "database or disk is full")
 """What libraries repeat of the system's words, and what SQLite says in its own."""
 SAID_SHUT = (os.strerror(errno.EROFS), "readonly database")
 PROBE = 64 * 1024
@@ -44,7 +44,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def lacking(folder: Path, error: Exception) -> NoRoom | None:
     """The error in a person's words, if it came from a disk that takes nothing more."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, NoRoom):
             return one
         if (told := _told(folder, one)) is not None:
@@ -69,6 +69,8 @@ def _told(folder: Path, error: BaseException) -> NoRoom | None:
     place = Path(os.fsdecode(named)).parent if isinstance(named, str | bytes) else None
     if code in FULL:
         return _full(place or _fuller(folder), folder)
+    if code == errno.EFBIG:  # by its number alone: a server says "File too large" of a request
+        return _long(place or folder)
     ours = code in SHUT and place is not None and place.is_relative_to(folder)
     return _shut(place, code) if ours and place and _refuses(place, code) else None
 
@@ -85,6 +87,14 @@ def _full(place: Path, folder: Path) -> NoRoom:
     return NoRoom(
         f"{place}: its disk takes no more ({free:,.1f} MB are free); make room there{home}, "
         "and run again: what is finished stays"
+    )
+
+
+def _long(place: Path) -> NoRoom:
+    return NoRoom(
+        f"{place}: a file may not grow as long as is needed there (`ulimit -f` shows the "
+        "shell's limit; some file systems have one too); raise it, and run again: what is "
+        "finished stays"
     )
 
 
@@ -107,7 +117,7 @@ def _probe(folder: Path) -> None:
         stream.flush()
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An error and those that it came from, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]

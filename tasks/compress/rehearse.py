@@ -1,10 +1,11 @@
 """Can a step be done to a model, and what shapes will it leave? Asked before any compute."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audits.errors import SpecError
+from audits.errors import AssayError, SpecError
 from tasks.compress.calibration import Calibrated
 from tasks.compress.folder import Source
 from tasks.compress.gguf_export import FILE, Gguf
@@ -45,19 +46,24 @@ class Rehearsal:
         Raises:
             SpecError: It cannot be done.
         """
-        source = Source(model, self._texts, out, teachers)
+        try:
+            return self._step(method, Source(model, self._texts, out, teachers))
+        except AssayError:
+            raise
+        except Exception:  # noqa: BLE001 - a library's: torch has no outline of some operation
+            shutil.rmtree(out, ignore_errors=True)
+            return None
+
+    def _step(self, method: Method, source: Source) -> str:
         source.require_plain()
         self._require_text(method, source)
-        try:
-            before = self._outline(model)
-            made = method.outline(source, before)
-        except RuntimeError:  # torch has no outline of some operation
-            return None
-        out.mkdir(parents=True)
+        before = self._outline(source.model)
+        made = method.outline(source, before)
+        source.out.mkdir(parents=True)
         if isinstance(method, Gguf):
-            (out / FILE).touch()
+            (source.out / FILE).touch()
         else:
-            write_outline(made, out)
+            write_outline(made, source.out)
             source.copy_rest()
         return remainder(before, getattr(method, "pattern", "unstructured"), SHOWN)
 

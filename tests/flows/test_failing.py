@@ -1,17 +1,26 @@
 """One candidate that fails is told as such; the others are finished, and none is made twice."""
 
 import json
+import pickle
+import traceback
+import weakref
+from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audits.errors import EvidenceError, NoRoom, StageError
-from flows.failing import Unsound, complain
+from audits.errors import EvidenceError, NoRoom, SpecError, StageError
+from flows.failing import Attempts, Broken, Unfinished, Unsound, complain
 from flows.home import find_home
+from flows.ledger import Ledger
+from flows.pipeline import Performer
 from flows.plan import find_candidate, make
 from flows.spec import load_spec
+from tasks import stages
 from tasks.artifact import Artifact
+from tasks.train import CheckpointSettings
 
 PRUNED = {"kind": "magnitude", "sparsity": 0.5}
 TUNED = {"kind": "finetune", "steps": 1}
@@ -84,7 +93,19 @@ def test_by_hand(run):
     with pytest.raises(StageError, match="compress tuned step 2 failed"):
         find_candidate(made, "student")
     with pytest.raises(StageError, match=r"3 candidates failed .*\(tuned, student, file\)"):
-        complain(made.failed)
+        complain({"failed": made.failed})
+    complain({"failed": ()})
+
+
+def test_what_a_run_with_failures_ends_with_is_read_back_from_where_prefect_kept_it(run):
+    made = run(Stages({"compress file step 3": RuntimeError("no")}))
+    with pytest.raises(Unfinished) as told:
+        complain({"promoted": True, "failed": made.failed})
+    read = pickle.loads(pickle.dumps(told.value))
+    assert str(read) == str(told.value)
+    assert read.outcome["promoted"]
+    [failed] = read.outcome["failed"]
+    assert failed.sentence == "not made: compress file step 3 failed: RuntimeError: no"
 
 
 @given(broken=st.sets(st.sampled_from(sorted(VARIANTS))))
@@ -113,6 +134,33 @@ def test_one_that_cannot_be_measured_is_made_and_not_judged(run):
     )
 
 
+class Model:
+    """What fills a memory."""
+
+
+def test_who_comes_next_has_the_memory_of_a_stage_that_failed_and_debug_its_lines():
+    held = []
+
+    def computes(model):
+        held.append(weakref.ref(model))
+        raise RuntimeError("out of memory")
+
+    def stage(wanted):
+        model = Model()
+        try:
+            computes(model)
+        except RuntimeError as error:
+            raise StageError("it failed") from error
+
+    wanted = stages.call("checkpoint", CheckpointSettings(path="./m"), {}, root=Path("/a"))
+    with pytest.raises(Broken) as told:
+        Attempts(stage)(wanted)
+    assert [one() for one in held] == [None]
+    lines = "".join(traceback.format_exception(told.value))
+    assert "in computes" in lines
+    assert "in stage" in lines
+
+
 @pytest.mark.parametrize(
     ("stage", "error"),
     [
@@ -131,6 +179,26 @@ def test_what_all_need_ends_the_run_at_once(run, stage, error):
     with pytest.raises(type(error)):
         run(stages)
     assert stages.tried[-1] == stage
+
+
+def test_what_is_wrong_with_the_run_file_is_not_blamed_on_who_would_be_made_first(tmp_path):
+    asked = []
+
+    def first():
+        asked.append(1)
+        raise SpecError("data.sets.calibration: is no text") if asked == [1] else KeyError("x")
+
+    home = find_home({"ASSAY_HOME": str(tmp_path)})
+    attempts = Attempts(Performer(home, Ledger(), first))
+    wanted = stages.call("checkpoint", CheckpointSettings(path="./m"), {}, root=home.artifacts)
+    with pytest.raises(Unsound, match="calibration: is no text") as told:
+        attempts(wanted)
+    assert told.value.exit_code == 2
+    with pytest.raises(Broken, match="KeyError"):
+        attempts(wanted)
+    other = wanted.model_copy(update={"label": "b", "code": "9"})
+    with pytest.raises(Broken, match="KeyError"):  # and not made without having been asked
+        attempts(other)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +248,9 @@ def test_a_run_promotes_one_and_says_which_failed(copied, tiny, broken):
     shown = [line for line in again.out.splitlines() if "│ pupil" in line]
     assert len(shown) == 1
     assert "? not proven" in shown[0]
+
+    # What alarms somebody about a scheduled run, which is this flow, is its state.
+    runs = httpx.post(f"{copied.prefect}/flow_runs/filter", json={}, timeout=10).json()
+    ours = [r for r in runs if r["parameters"].get("changes") == broken[1:]]
+    assert [r["state_type"] for r in ours] == ["FAILED", "FAILED"]
+    assert "2 candidates failed" in ours[0]["state"]["message"]

@@ -278,6 +278,25 @@ def test_an_empty_variable_is_as_good_as_none():
     assert find_home({"ASSAY_HOME": ""}) == find_home({})
 
 
+@pytest.mark.parametrize("variable", ["ASSAY_HOME", "ASSAY_DATA", "ASSAY_SIGNING_KEY"])
+def test_a_variable_that_names_no_place_is_a_mistake_of_the_command(say, monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nosuchuser/x")
+    code, out, err = say("history", "tiny")
+    assert (code, out) == (2, "")
+    one_sentence(err, variable, "~nosuchuser/x", "give a full path")
+
+
+def test_a_command_in_a_folder_that_was_deleted_is_a_mistake(say, monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.delenv("ASSAY_HOME")
+    gone.rmdir()
+    code, out, err = say("history", "tiny")
+    assert (code, out) == (2, "")
+    one_sentence(err, "ASSAY_HOME", "No such file or directory", "a folder that is there")
+
+
 def test_a_port_that_is_taken_is_a_mistake_of_the_command():
     import socket
 

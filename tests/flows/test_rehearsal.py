@@ -84,6 +84,14 @@ def test_a_student_is_held_to_a_teacher_that_another_variant_will_be(rehearse):
     ]
 
 
+def test_the_eleventh_step_is_not_taken_for_the_second(rehearse):
+    halved = {"kind": "magnitude", "sparsity": 0.5}
+    learning = {"kind": "distill", "steps": 1, "teachers": ["long"], "sequence_length": 64}
+    long = [*[halved] * 10, {"kind": "gguf", "type": "q8_0"}]
+    [line] = refused(rehearse, {"deaf": [learning], "long": long})
+    assert line.startswith("variants[0].steps[0]: teacher variants[1].steps[10]: a GGUF file")
+
+
 def test_who_hangs_on_a_variant_that_cannot_be_has_no_line_of_its_own(rehearse):
     learning = {"kind": "distill", "steps": 1, "teachers": ["gone"], "sequence_length": 64}
     lines = refused(rehearse, {"gone": [{"kind": "depth", "layers": 9}], "by": [learning]})

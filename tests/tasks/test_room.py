@@ -57,7 +57,7 @@ def wanted(root):
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),
-        OSError(errno.EFBIG, "File too large"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
         LibraryError("I/O error: No space left on device (os error 28)"),
         sqlite3.OperationalError("database or disk is full"),
         StageError("the stage failed", OSError(errno.ENOSPC, "")),
@@ -73,6 +73,13 @@ def test_a_full_disk_is_named_whoever_speaks_of_it(tmp_path, error):
     ):
         raise error
     assert told.value.exit_code == 3
+
+
+def test_a_limit_of_one_file_is_told_as_such_and_only_by_its_number(tmp_path):
+    error = OSError(errno.EFBIG, "File too large", str(tmp_path / "model"))
+    assert str(lacking(tmp_path, error)).startswith(f"{tmp_path}: a file may not grow")
+    assert lacking(tmp_path, RuntimeError("server answered 413: File too large")) is None
+    assert lacking(tmp_path, RuntimeError("warning: the remote's disk is full")) is None
 
 
 def test_the_place_is_that_of_the_file_which_could_not_be_written(tmp_path):

@@ -165,3 +165,19 @@ def test_teachers_are_compared_by_what_they_will_be(families, rehearse):
 def test_a_family_that_cannot_run_without_weights_is_left_to_the_step(make, rehearse, tmp_path):
     model = make(tmp_path / "m")
     rehearse(SparseGpt(sparsity=0.5, **SHORT), model)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyError])
+def test_a_library_that_fails_on_an_outline_tells_nothing_and_leaves_nothing(
+    families, error, tmp_path
+):
+    class Odd(Magnitude):
+        def outline(self, source, model):
+            (tmp_path / "out").mkdir()
+            raise error("of a library")
+
+    told = Rehearsal(TEXTS, bytewise=False).step(
+        Odd(sparsity=0.5), families["llama"], (), tmp_path / "out"
+    )
+    assert told is None
+    assert not (tmp_path / "out").exists()

@@ -86,6 +86,16 @@ def test_a_row_says_how_a_candidate_was_made_and_what_its_bytes_are() -> None:
     assert pruned.cells[:4] == ("600 B", "100 B", "50 B", "4.250 bits")
 
 
+def test_remarks_that_differ_in_case_alone_are_two() -> None:
+    def told(name: str, said: str) -> CandidateReport:
+        step = {"method": STEPS[0]["method"], "remarks": {"run_time": said}}
+        return candidate(name, stored({}, [step]))
+
+    both = (told("a", "No gain"), told("b", "no gain"))
+    page = render(ReportRun("r", "now", "d" * 64, "p", "e" * 64, both))
+    assert "<li>No gain</li><li>no gain</li>" in page
+
+
 def test_parts_of_a_setting_are_told_side_by_side_and_digests_short() -> None:
     fallen = [{"tensor": "a", "asked": "Q8_0", "written": "F16"}]
     method = {"kind": "distill", "teachers": [{"model": "c" * 64}], "steps": 3}
