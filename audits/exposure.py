@@ -132,8 +132,9 @@ class CanaryExposure(AuditSettings):
             return record
         own = 1 if _is_twin(example) else 0
         bits = exposure(-score.logprob, twins, n, own=own)
-        seen = max(0.0, bits) / math.log2(n - own)
-        record |= {"logprob": score.logprob, "exposure": bits, "seen": seen}
+        record |= {"logprob": score.logprob, "exposure": bits}
+        if not own:
+            record["seen"] = max(0.0, bits) / math.log2(n)
         bound = math.log2(each[copies] / self.alpha)
         if bound <= math.log2(n):
             record["beyond"] = float(bits >= bound)

@@ -67,6 +67,12 @@ def test_one_secret_below_the_others_does_not_hide_that_they_are_seen():
     assert 0.8 < found.low < found.value
 
 
+def test_two_twins_are_enough_to_rank():
+    rows = [canary(0, 4), canary(1, 0), canary(2, 0)]
+    part = check_audit(CanaryExposure(), FakeModel(lambda p, _: -float(p.split()[1])), rows)
+    assert part.records.set_index("example")["seen"]["4/0"] == 1
+
+
 def test_without_memory_exposure_is_about_one_and_a_half_bits():
     import random
 
